@@ -1,0 +1,55 @@
+"""Every limit of the contract that is built, with its default. The configuration names each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what comes from outside. Sizes in bytes, times in seconds, rates per second."""
+
+    # HTTP
+    payload: int = MIB  #: a POST's body
+    head_bytes: int = 16 * KIB  #: a request's head
+    header_count: int = 100
+    head_seconds: float = 10.0  #: from accept, or from the head's first byte, to a whole head
+    idle_seconds: float = 60.0  #: between two requests
+    body_grace: float = 10.0  #: a body may be slower than ``body_rate`` that long
+    body_rate: int = KIB  #: bytes a second after that
+    wait_max: float = 30.0  #: ``Prefer: wait``
+    # messages
+    ttl: float = 7 * 86400.0
+    queue_count: int = 100_000  #: messages queued for one agent
+    queue_bytes: int = 256 * MIB
+    total_count: int = 10_000_000  #: messages queued in all
+    total_bytes: int = 16 * GIB
+    redeliveries: int = 16  #: counted failures until a message is a dead letter …
+    redelivery_age: float = 86400.0  #: … and at the earliest so long after the first
+    # WebSocket
+    frame: int = 2 * MIB  #: the largest frame (and message) the relay takes
+    fragments: int = 1000  #: of one message
+    message_seconds: float = 30.0  #: a fragmented message may be under way that long
+    register_seconds: float = 10.0  #: from the upgrade to ``register``
+    registrations: float = 2000.0  #: a second
+    errors: int = 100  #: ``error`` frames in ``error_seconds``; one more closes with 4004
+    error_seconds: float = 60.0
+    max_in_flight: int = 10_000  #: the most an agent may ask for
+    default_in_flight: int = 1000
+    ack_wait: float = 30.0  #: until the first redelivery, unless the agent says otherwise
+    ack_wait_max: float = 3600.0
+    probe_seconds: float = 2.0  #: a holder's time to prove that it lives
+    unrecorded: int = 1000  #: ACKs of an agent that could not be recorded; then its queue rests
+    session_buffer: int = MIB  #: bytes that have not left for one agent
+    total_buffer: int = 256 * MIB  #: bytes that have not left, and direct messages held in memory, all together
+    stalled_seconds: float = 30.0  #: a socket that takes nothing for so long is closed with 4008
+    close_seconds: float = 5.0  #: from a close frame to the end of the TCP connection
+    drain_seconds: float = 10.0
+    # pages read from a store
+    page_count: int = 100
+    page_bytes: int = MIB
+    known_agents: int = 1_000_000

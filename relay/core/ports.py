@@ -1,0 +1,127 @@
+"""The seams of the house: what the hub expects of a store, a session's wire and the time.
+
+A Deferred is an Awaitable, so that Twisted's types need not be named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
+
+from relay.core.model import Depth, Page, Snapshot, Write
+
+
+class StoreUnavailable(Exception):
+    """The store cannot take or give anything now. After a failed write nothing is known: it may yet be found."""
+
+
+class StoreBroken(StoreUnavailable):
+    """A write or an fsync failed: the store takes nothing any more, and the process must be restarted."""
+
+
+class StoreRefused(Exception):
+    """The store cannot be opened: damaged, of another version, locked, not writable. The text says which and where."""
+
+
+class Cancellable(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> object: ...
+
+    def active(self) -> bool: ...
+
+
+class Clock(Protocol):
+    """Monotonic time and timers: ``IReactorTime`` in the small."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(self, delay: float, call: Callable[..., object], *args: Any, **kw: Any) -> Cancellable: ...  # noqa: N802
+
+
+class MessageStore(Protocol):
+    """Durable memory. Every call is made, and every answer arrives, on the reactor thread.
+
+    Writes take effect in the order of the calls; a read sees every write whose answer has arrived, and may see later
+    ones. Whatever fails, fails with ``StoreUnavailable`` and changes nothing that a later read would show, except that
+    a failed commit may be found again after a crash.
+    """
+
+    durable: bool  #: does what it holds survive the process?
+
+    def open(self) -> Awaitable[Snapshot]:
+        """Open it and say what it holds. Raises StoreRefused with one clear line."""
+
+    def close(self) -> Awaitable[None]:
+        """Finish the writes under way and let go of it. A second call does nothing."""
+
+    def on_broken(self, call: Callable[[StoreBroken], object]) -> None:
+        """Call this once, on the reactor thread, when the store breaks for good."""
+
+    def write(self, op: Write) -> Awaitable[Depth | None]:
+        """Make one change. The answer comes when it is durable (committed and fsynced).
+
+        For ``End`` the answer is what left the queue (count 1 and its payload bytes), or None if nothing was queued
+        under that id for that agent. For ``Revise``: None if nothing was queued, else any Depth. Otherwise None.
+        Raises StoreUnavailable (nothing is known of the change), also at once when more waits to be written than the
+        store's bound.
+        """
+
+    def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Awaitable[Page]:
+        """Read what is queued for ``agent`` at places in the open range (after, before), lowest first.
+
+        At most ``limit`` rows and ``max_bytes`` of payload (one row of any size alone is given). Rows whose
+        ``not_before`` is later than ``now`` (Unix time) come as ``delayed``, without payload.
+        """
+
+    def load(self, agent: str, ids: Sequence[str]) -> Awaitable[Page]:
+        """Read those messages of ``agent`` that are still queued, whatever their ``not_before``, lowest place first."""
+
+    def oldest(self, agents: Sequence[str]) -> Awaitable[dict[str, float]]:
+        """The ``created_at`` of the first message in the queue of each agent that has one."""
+
+
+class AgentTransport(Protocol):
+    """What a session may do to its wire. No call raises, whatever the state of the connection."""
+
+    peer: str  #: the remote address, for people
+
+    def send(self, frame: bytes) -> None:
+        """Send one text frame (UTF-8)."""
+
+    def ping(self) -> None:
+        """Send a protocol-level ping."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame; the connection is ended at the latest 5 s later."""
+
+    def abort(self) -> None:
+        """Drop the connection now, without a close handshake."""
+
+    def unsent(self) -> int:
+        """Bytes given to ``send`` that the socket has not taken yet."""
+
+    def taken(self) -> int:
+        """Bytes that the socket has taken since the connection was made: never falls."""
+
+    def hold(self, holding: bool) -> None:
+        """Stop (or go on) reading from the agent."""
+
+
+class AgentConversation(Protocol):
+    """What a wire tells of its agent: the hub's side of one connection."""
+
+    def received(self, frame: bytes) -> None:
+        """A whole text message came (valid UTF-8, within the frame limit)."""
+
+    def heard(self) -> None:
+        """Any other complete frame came, a pong for one."""
+
+    def drained(self) -> None:
+        """The socket takes bytes again: everything given to ``send`` has left, or much of it."""
+
+    def lost(self, code: int | None, by_relay: bool) -> None:
+        """The connection is gone: the close code that was seen, if any, and whether the relay closed first.
+
+        Called exactly once. ``by_relay`` covers what the adapter closes by itself (1003, 1007, 1009, 4004).
+        """
