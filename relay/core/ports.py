@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from relay.core.model import Depth, Page, Snapshot, Write
+from relay.core.model import AgentView, Depth, Outcome, Page, Readiness, Snapshot, Submission, Write
 
 
 class StoreUnavailable(Exception):
@@ -125,3 +125,28 @@ class AgentConversation(Protocol):
 
         Called exactly once. ``by_relay`` covers what the adapter closes by itself (1003, 1007, 1009, 4004).
         """
+
+
+class Floor(Protocol):
+    """What the doors may ask of the hub. Every refusal is a ``relay.core.problems.Problem``."""
+
+    def submit(self, submission: Submission) -> Awaitable[Outcome]:
+        """Accept a message and say what became of it, at the latest when its wait (and a commit) is over.
+
+        Giving up on the answer changes nothing: the message goes its way. Raises Problem.
+        """
+
+    def admit(self) -> None:
+        """May a new connection be upgraded now? Raises Problem (``draining``)."""
+
+    def converse(self, transport: AgentTransport) -> AgentConversation:
+        """A WebSocket was opened: who is told of its frames. The time to register starts now."""
+
+    def agents(self, *, connected: bool | None, prefix: str, after: str, limit: int) -> Awaitable[list[AgentView]]:
+        """Known agents in the order of their ids, those after ``after``; ``connected`` None means both."""
+
+    def agent(self, agent: str) -> Awaitable[AgentView | None]:
+        """One agent, or None if it is not known."""
+
+    def readiness(self) -> Readiness:
+        """Can a message be accepted now?"""
