@@ -1,0 +1,61 @@
+"""Is this JSON that every strict parser can read? The one judge of what the relay passes on (RFC 8259)."""
+
+from __future__ import annotations
+
+import re
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+
+MAX_DEPTH: Final = 128
+
+_BOM: Final = b"\xef\xbb\xbf"
+#: A string, or what there is of one that never ends: with the last quote required, a body of open quotes would be
+#: scanned to its end once for each of them.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+#: Brackets become the step that they make in depth, as a signed byte; all else is deleted.
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
+
+
+class NotJson(ValueError):
+    """The bytes are not JSON that may be passed on. The text says what is wrong, for the sender to read."""
+
+
+def check(data: bytes, max_depth: int = MAX_DEPTH) -> None:
+    """Raise NotJson unless ``data`` is one JSON value in UTF-8 without BOM, with only blanks around it.
+
+    Numbers may be of any length and repeated names pass. ``NaN``, ``Infinity``, lone surrogate escapes and more than
+    ``max_depth`` arrays and objects within each other do not. Takes time in proportion to ``data``, and never raises
+    anything else.
+    """
+    if data.startswith(_BOM):
+        raise NotJson("it begins with a byte order mark; JSON has none")
+    try:
+        data.decode("utf-8")  # The parser takes any bytes inside strings.
+    except UnicodeDecodeError as error:
+        raise NotJson(f"it is not UTF-8 (byte {error.start})") from None
+    # The parser recurses, and where it gives up depends on the interpreter and on who called.
+    if _deeper_than(max_depth, data):
+        raise NotJson(f"it is nested more than {max_depth} deep")
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        raise NotJson(_said(str(error))) from None
+    except RecursionError:
+        raise NotJson("it is nested too deep") from None
+
+
+def _deeper_than(max_depth: int, data: bytes) -> bool:
+    if data.count(b"[") + data.count(b"{") <= max_depth:
+        return False
+    steps = _STRING.sub(b"", data).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth
+
+
+def _said(text: str) -> str:
+    # The parser calls a value that stops in a surrogate pair truncated too: a sender would look in the wrong place.
+    if text == "Input data was truncated":
+        return "it ends too early, or a surrogate escape in it stands alone"
+    return text.removeprefix("JSON is malformed: ")
