@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.e2e.agents import Agent
+from tests.e2e.door import Answer, post
 from tests.e2e.support import Daemon
+from tests.e2e.wire import Wire
 
 Starter = Callable[..., Daemon]
 
@@ -43,3 +48,24 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield daemon
         assert daemon.alive(), daemon.output.text()
     assert not daemon.complaints(), daemon.past
+
+
+@pytest.fixture
+def join() -> Iterator[Callable[..., Agent]]:
+    """Register agents: ``join(relay, "desk-1", rule, **register)``. All leave afterwards."""
+    with ExitStack() as stack:
+        yield lambda relay, *args, **fields: stack.enter_context(Agent(relay.port, *args, **fields))
+
+
+@pytest.fixture
+def open_wire() -> Iterator[Callable[..., Wire]]:
+    """Open bare WebSockets: ``open_wire(relay, **options)``. All are dropped afterwards."""
+    with ExitStack() as stack:
+        yield lambda relay, **options: stack.enter_context(Wire(relay.port, **options))
+
+
+@pytest.fixture
+def posting() -> Iterator[Callable[..., Future[Answer]]]:
+    """POST in a thread: ``posting(relay, agent, payload, **options)`` gives a future of the answer."""
+    with ThreadPoolExecutor(64) as pool:
+        yield lambda relay, *args, **options: pool.submit(post, relay.port, *args, **options)

@@ -125,3 +125,11 @@ def converse(port: int, data: bytes) -> Answer:
     with dial(port) as line:
         line.sendall(data)
         return parse(rest_of(line))
+
+
+def settle(port: int) -> None:
+    """Return once everything that the relay was asked to write down before is written.
+
+    Writes take effect in order: a durable POST to nobody is answered after all that went before it.
+    """
+    assert post(port, "nobody", "0", wait=0).outcome == "queued: away"
