@@ -1,0 +1,187 @@
+"""One frozen Config from a file, the environment and options: later wins, and every error names its key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from relay.core.limits import GIB, MIB, Limits
+from relay.endpoints import Reach, reach
+from relay.kinds import Kind, choice, count, flag, nothing, rate, seconds, several, size, text
+
+DAY: Final = 86400.0
+
+
+class ConfigError(Exception):
+    """The settings cannot be used. The text is one line: the key, where it came from, its value, what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How this relay is run. Times in seconds, sizes in bytes."""
+
+    listen: tuple[str, ...] = ("tcp:8080:interface=127.0.0.1",)  #: Twisted endpoint strings
+    store: str = "sqlite:relay.db"
+    store_min_free: int = 64 * MIB  #: below so much free space on the disk nothing new is kept
+    store_reserve: int = 8 * MIB  #: a file that is given up when the disk is full, so that ACKs can be recorded
+    ack_timeout: float = 5.0  #: how long a publisher waits for the ACK unless it says otherwise
+    heartbeat: float = 30.0  #: between two pings to an agent
+    on_duplicate: str = "reject"  #: what a second registration of a live agent does
+    server_name: tuple[str, ...] = ()  #: names by which clients may call the relay in ``Host``
+    origin: tuple[str, ...] = ()  #: origins of web pages that may use the relay
+    node: str = ""  #: this node's name, told to agents; empty: the machine's name
+    insecure_open: bool = False  #: listen beyond this machine although nobody must say who they are
+    limits: Limits = field(default_factory=Limits)
+
+
+SETTINGS: Final[dict[str, Kind]] = {
+    "listen": several(
+        text(r"[^\s\0-\x1f]+", ""), "endpoints without blanks, such as tcp:8080:interface=127.0.0.1", least=1
+    ),
+    "store": text(r"[^\0-\x1f]+", "the URL of a store, such as sqlite:relay.db or memory:"),
+    "store_min_free": size(0, 1024 * GIB),
+    "store_reserve": size(0, 16 * GIB),
+    "ack_timeout": seconds(0, 3600),
+    "heartbeat": seconds(0.1, 3600),
+    "on_duplicate": choice("reject", "replace", "choice"),
+    "server_name": several(text(r"[A-Za-z0-9_.-]{1,253}", ""), "host names without a port, such as relay.example.org"),
+    "origin": several(text(r"null|[a-z][a-z0-9+.-]*://[^/\s?#@]+", ""), "origins such as https://example.org, or null"),
+    "node": text(r"[\x21-\x7e]{1,64}", "1 to 64 visible ASCII characters"),
+    "insecure_open": flag(),
+    "auth_file": nothing("nothing yet, leave it out: this version has no authentication"),
+}
+
+SIZES: Final = {
+    *("payload", "head_bytes", "body_rate", "frame", "page_bytes"),
+    *("queue_bytes", "total_bytes", "session_buffer", "total_buffer"),
+}
+RATES: Final = {"registrations"}
+
+
+def limit_kind(name: str) -> Kind:
+    """What a field of Limits may be."""
+    if name in SIZES:
+        return size(1, 1024 * GIB)
+    if name in RATES:
+        return rate(0.001, 1e9)
+    return count(1, 10**12) if isinstance(getattr(Limits(), name), int) else seconds(0.001, 3650 * DAY)
+
+
+LIMITS: Final = {f"limits.{each.name}": limit_kind(each.name) for each in fields(Limits)}
+
+KINDS: Final = SETTINGS | LIMITS
+
+#: the first may not be larger than the second
+ORDERED: Final = (
+    ("ack_timeout", "limits.wait_max"),
+    ("limits.default_in_flight", "limits.max_in_flight"),
+    ("limits.ack_wait", "limits.ack_wait_max"),
+    ("limits.queue_count", "limits.total_count"),
+    ("limits.queue_bytes", "limits.total_bytes"),
+    ("limits.session_buffer", "limits.total_buffer"),
+)
+
+#: Others' variables that begin like ours: the command line's own, and what Kubernetes sets for a service named "relay".
+FOREIGN: Final = re.compile(r"RELAY_(URL|CONFIG|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
+
+
+def load(file: str | None, environ: Mapping[str, str], options: Mapping[str, Any]) -> Config:
+    """Put a Config together.
+
+    ``file`` is a TOML file (else ``RELAY_CONFIG`` names it, else there is none), ``environ`` the environment of which
+    ``RELAY_*`` counts, ``options`` what the command line says, by key; a None there says nothing.
+    Raises ConfigError.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, value, origin in _sources(file or environ.get("RELAY_CONFIG"), environ, options):
+        values[key] = _parsed(key, value, origin)
+        origins[key] = origin
+    limits = {key.removeprefix("limits."): values.pop(key) for key in list(values) if key.startswith("limits.")}
+    config = replace(Config(), **values, limits=replace(Limits(), **limits))
+    _check(config, origins)
+    return config
+
+
+def _sources(
+    file: str | None, environ: Mapping[str, str], options: Mapping[str, Any]
+) -> Iterable[tuple[str, Any, str]]:
+    """Every (key, value, origin) that was given; what comes later wins."""
+    if file:
+        for key, value in _read(file).items():
+            if key == "limits" and isinstance(value, dict):
+                yield from ((f"limits.{name}", limit, f"in {file}") for name, limit in value.items())
+            else:
+                yield key, value, f"in {file}"
+    for variable, value in environ.items():
+        # An empty variable is how a compose file says that it has nothing to say.
+        if value and variable.startswith("RELAY_") and not FOREIGN.fullmatch(variable):
+            key = variable.removeprefix("RELAY_").lower()
+            if key.startswith("limits_"):
+                key = key.replace("_", ".", 1)
+            yield key, value, f"in the environment as {variable}"
+    for key, value in options.items():
+        if value is not None:
+            yield key, value, "as --" + key.replace("_", "-")
+
+
+def _read(file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(Path(file).read_bytes().decode())
+    except OSError as error:
+        raise ConfigError(f"config: cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config: {file} is not UTF-8 at byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"config: {file} is not TOML: {_one_line(str(error))}") from error
+
+
+def _parsed(key: str, value: Any, origin: str) -> Any:
+    kind = KINDS.get(key)
+    if kind is None:
+        near = difflib.get_close_matches(key.lower().replace("-", "_"), KINDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(SETTINGS)} and limits.*"
+        raise ConfigError(f"{_shown(key)} ({origin}): there is no such setting; {hint}")
+    try:
+        return kind.parse(value)
+    except (ValueError, OverflowError):
+        raise _refusal(key, origin, repr(value), kind.allowed) from None
+
+
+def _check(config: Config, origins: Mapping[str, str]) -> None:
+    """What no single value can say. Raises ConfigError."""
+    values = {f"limits.{each.name}": getattr(config.limits, each.name) for each in fields(Limits)}
+    values["ack_timeout"] = config.ack_timeout
+    for low, high in ORDERED:
+        if values[low] > values[high]:
+            origin = origins.get(low, "by default")
+            raise _refusal(low, origin, f"{values[low]:g}", f"at most {high}, which is {values[high]:g}")
+    for endpoint in config.listen:
+        if reach(endpoint) is Reach.OPEN and not config.insecure_open:
+            raise open_to_strangers(endpoint, origins.get("listen", "by default"))
+
+
+def open_to_strangers(endpoint: str, origin: str) -> ConfigError:
+    """The refusal of an endpoint that could be reached from elsewhere."""
+    only = "only what this machine alone can reach, while nobody has to say who they are"
+    ways = "interface=127.0.0.1, interface=\\:\\:1 or unix:PATH; --insecure-open lifts this"
+    return _refusal("listen", origin, endpoint, f"{only}: {ways}")
+
+
+def _refusal(key: str, origin: str, value: str, allowed: str) -> ConfigError:
+    return ConfigError(f"{key} ({origin}): {_shown(value)} is not allowed; allowed: {allowed}")
+
+
+def _one_line(words: str) -> str:
+    return " ".join(words.split())
+
+
+def _shown(value: str) -> str:
+    """A stranger's value in an error: one line, and not a long one."""
+    line = _one_line(value)
+    return line if len(line) <= 100 else line[:99] + "…"
