@@ -28,9 +28,11 @@ def written(tmp_path: Path) -> Written:
     return write
 
 
-def refusal(file: str | None = None, environ: dict[str, str] | None = None, **options: Any) -> str:
+def refusal(
+    file: str | None = None, environ: dict[str, str] | None = None, options: dict[str, Any] | None = None
+) -> str:
     with pytest.raises(ConfigError) as caught:
-        load(file, environ or {}, options)
+        load(file, environ or {}, options or {})
     words = str(caught.value)
     assert "\n" not in words
     assert len(words) < 400
@@ -101,7 +103,7 @@ def test_variables_of_others_are_left_alone() -> None:
 @pytest.mark.parametrize("key", [key for key in KINDS if key != "node"])
 @pytest.mark.parametrize("bad", [{"a": 1}, [1, 2], [["x"]], "\x00 \n"])
 def test_a_bad_value_names_key_origin_value_and_what_is_allowed(key: str, bad: object) -> None:
-    words = refusal(**{key: bad})
+    words = refusal(options={key: bad})
     assert words.startswith(f"{key} (as --")
     assert repr(bad) in words
     assert KINDS[key].allowed in words
@@ -137,7 +139,7 @@ def test_a_bad_value_names_key_origin_value_and_what_is_allowed(key: str, bad: o
     ],
 )
 def test_a_value_out_of_bounds_is_refused(key: str, bad: object) -> None:
-    assert refusal(**{key: bad}).startswith(f"{key} (as --")
+    assert refusal(options={key: bad}).startswith(f"{key} (as --")
 
 
 @pytest.mark.parametrize(
@@ -151,11 +153,11 @@ def test_a_value_out_of_bounds_is_refused(key: str, bad: object) -> None:
 def test_an_error_says_where_the_value_came_from(
     written: Written, file: str, environ: dict[str, str], options: dict[str, Any], origin: str
 ) -> None:
-    assert origin in refusal(written(file), environ, **options)
+    assert origin in refusal(written(file), environ, options)
 
 
 def test_a_bad_value_that_a_later_source_replaces_is_still_an_error(written: Written) -> None:
-    assert "relay.toml" in refusal(written("heartbeat = 'x'"), {}, heartbeat=5)
+    assert "relay.toml" in refusal(written("heartbeat = 'x'"), {}, {"heartbeat": 5})
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,7 @@ def test_a_file_that_cannot_be_read_is_told_in_a_line(written: Written, tmp_path
 
 
 def test_authentication_that_is_not_built_is_refused_rather_than_ignored() -> None:
-    assert "this version has no authentication" in refusal(auth_file="who.toml")
+    assert "this version has no authentication" in refusal(options={"auth_file": "who.toml"})
 
 
 @pytest.mark.parametrize(
@@ -200,7 +202,7 @@ def test_authentication_that_is_not_built_is_refused_rather_than_ignored() -> No
     ],
 )
 def test_a_default_above_its_own_limit_is_refused(low: str, high: str) -> None:
-    assert f"at most {high}, which is 20" in refusal(**{low: 21, high: 20})
+    assert f"at most {high}, which is 20" in refusal(options={low: 21, high: 20})
     load(None, {}, {low: 20, high: 20})
 
 
@@ -220,7 +222,7 @@ def test_a_default_above_its_own_limit_is_refused(low: str, high: str) -> None:
     ],
 )
 def test_without_authentication_nobody_else_may_reach_the_relay(endpoint: str) -> None:
-    words = refusal(listen=["unix:/run/relay", endpoint])
+    words = refusal(options={"listen": ["unix:/run/relay", endpoint]})
     assert endpoint in words
     assert "--insecure-open" in words
     assert load(None, {}, {"listen": [endpoint], "insecure_open": True}).listen == (endpoint,)
