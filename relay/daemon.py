@@ -65,10 +65,11 @@ class State(enum.Enum):
     IDLE = "idle"
     STARTING = "starting"  #: the store is not open yet
     OPEN = "open"  #: the store is open, the doors are being opened or are open
+    STOPPING = "stopping"
     STOPPED = "stopped"
 
 
-@dataclass
+@dataclass(eq=False)
 class RelayService(Service):
     """The daemon as a Twisted service.
 
@@ -89,14 +90,20 @@ class RelayService(Service):
     ports: list[IListeningPort] = field(default_factory=list)
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self.engine.on_fatal(self._fatal)
         self.state = State.STARTING
         starting = Deferred.fromCoroutine(self._start()).addErrback(self._cannot_start)
         starting.chainDeferred(self.started)
 
     async def _start(self) -> None:
-        await _within(START_SECONDS, self.engine.start(), self.clock)
+        try:
+            await _within(START_SECONDS, self.engine.start(), self.clock)
+        except TimeoutError as error:
+            raise Refused(f"the store did not open within {START_SECONDS:g} s") from error
+        if self.state is not State.STARTING:
+            # Stopped meanwhile: no door may open any more.
+            return
         self.state = State.OPEN
         for door in self.doors:
             await self._open(door)
@@ -124,18 +131,19 @@ class RelayService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Drain with the doors still open (they answer 503), close them, close the store. Never fails."""
-        super().stopService()
+        Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
         self.surroundings.notify("STOPPING=1")
-        if self.state is State.STARTING:
+        before, self.state = self.state, State.STOPPING
+        if before is State.STARTING:
             await self._step("starting", lambda: self.started)
-        if self.state is State.OPEN:
+        if before is State.OPEN:
             await self._step("draining", self.engine.drain)
         while self.ports:
             await self._step("closing a door", self.ports.pop().stopListening)
-        if self.state is not State.IDLE:
+        if before is not State.IDLE:
             await self._step("closing the store", self.engine.close)
         self.state = State.STOPPED
 
