@@ -1,0 +1,109 @@
+"""A message as its agent's line has it in mind, and the steps that a line asks for."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass
+
+from relay.core.model import Message, Record, Trials
+
+
+class Phase(enum.Enum):
+    """Where a message stands with its session."""
+
+    WAITING = "waiting"  #: for its first send; in the tail
+    FLYING = "flying"  #: sent in this session and not ended
+    RESTING = "resting"  #: not before its time, or left behind by a session that is over
+    ENDED = "ended"  #: whatever the store still says
+
+
+class Saved(enum.Enum):
+    """Where a message stands with the store."""
+
+    NO = "no"
+    SAVING = "saving"
+    YES = "yes"
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A message that the line has in mind. ``message`` is None when only the disk has its payload."""
+
+    place: int
+    id: str
+    size: int  #: payload bytes; 0 = not known yet
+    message: Message | None
+    trials: Trials
+    expires_at: float
+    phase: Phase = Phase.WAITING
+    saved: Saved = Saved.NO
+    writes: int = 0  #: under way
+    left: bool = False  #: by a session that is over, while the store does not have it as it is
+    sends: int = 0  #: in this session
+    resend_at: float = 0.0  #: on the session's flow clock; 0 = never
+    timed: bool = False  #: is it among the redelivery timers?
+
+
+class Tail:
+    """The messages behind the disk's range, in order, with the sum of their payloads."""
+
+    def __init__(self) -> None:
+        self.entries: deque[Entry] = deque()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def first(self) -> Entry | None:
+        return self.entries[0] if self.entries else None
+
+    def push(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        self.bytes += entry.size
+
+    def take_out(self, entry: Entry) -> None:
+        """Remove it, wherever it is; nothing happens if it is not there. It is nearly always at an end."""
+        entries = self.entries
+        if entries and entries[-1] is entry:
+            entries.pop()
+        elif entries and entries[0] is entry:
+            entries.popleft()
+        elif entry in entries:
+            entries.remove(entry)
+        else:
+            return
+        self.bytes -= entry.size
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this now: its first send, or one after it rested."""
+
+    record: Record
+    entry: Entry | None  #: None: it came from the disk and is not in mind yet
+
+    @property
+    def trials(self) -> Trials:
+        """What was tried before this send; the line knows it better than the disk."""
+        return self.entry.trials if self.entry is not None else self.record.trials
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read the queue at places in the open range (after, before) and tell ``Line.arrived``."""
+
+    session: int
+    after: int
+    before: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Read these messages again, their time has come, and tell ``Line.recalled``."""
+
+    session: int
+    ids: tuple[str, ...]
+
+
+Step = Send | Read | Recall

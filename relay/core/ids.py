@@ -1,0 +1,25 @@
+"""Names that the relay gives: message ids and session ids. Time and chance are arguments."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Final
+
+AGENT_ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}\Z")
+
+
+def is_agent_id(text: str) -> bool:
+    """Is this an agent id (protocol 1)? ``.`` and ``..`` are not: every URL library would take them out of a path."""
+    return AGENT_ID.match(text) is not None and text not in (".", "..")
+
+
+def message_id(now: float, chance: int) -> str:
+    """A UUIDv7 (RFC 9562 section 5.7) of Unix time ``now`` (seconds) and 74 of the random bits of ``chance``.
+
+    Order is never read from it: the wall clock may step back.
+    """
+    value = (int(now * 1000) & 0xFFFF_FFFF_FFFF) << 80
+    value |= 0x7 << 76 | ((chance >> 62) & 0xFFF) << 64
+    value |= 0b10 << 62 | (chance & 0x3FFF_FFFF_FFFF_FFFF)
+    return str(uuid.UUID(int=value))

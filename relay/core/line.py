@@ -1,0 +1,297 @@
+"""The order of one agent: the one place that knows what comes next (protocol 2.3 'Order').
+
+A message gets its place when it is accepted. From then on everything asks the line: the direct send, the write to the
+store, the burst, the redelivery. The line does no I/O: it says what to read or send next, and is told what came of it.
+
+Where a message can be::
+
+    accept ──> tail ────────────────┐ (spilled to the disk when there are many, or nobody is here)
+                │                   v
+                │       backlog on the disk, read page by page
+                v                   │
+             FLYING <───────────────┘
+              │  ^
+        nack  v  │ its time has come, read again
+             RESTING
+
+A new session reads the disk from the start, but only when every write that the last session left has settled:
+until then the disk does not show the truth, and the order would be wrong.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import replace
+
+from relay.core.backlog import Backlog, Resting
+from relay.core.entry import Entry, Phase, Read, Recall, Saved, Send, Step, Tail
+from relay.core.model import Message, Page, Record, Trials
+
+TAIL_COUNT = 100  #: messages kept in memory behind the disk's range …
+TAIL_BYTES = 1024 * 1024  #: … and their payload bytes; the rest is read back when its turn comes
+DEFERRED = 10_000  #: messages not in mind that an agent may put off
+
+
+class Line:
+    """The order of one agent. ``next`` is asked until it says None; every other call may make it say more."""
+
+    def __init__(self, agent: str) -> None:
+        self.agent = agent
+        self.entries: dict[str, Entry] = {}
+        self.flying = 0
+        self.session = 0  #: counts them; even = nobody is here
+        self._tail = Tail()
+        self._backlog = Backlog()
+        self._resting = Resting()
+        self._recalled: deque[Record] = deque()
+        self._reading = False
+        self._forgotten: list[Entry] = []
+        self._unsettled = 0
+
+    # -- what the hub asks
+
+    @property
+    def live(self) -> bool:
+        """Does a session hold the agent?"""
+        return self.session % 2 == 1
+
+    @property
+    def empty(self) -> bool:
+        """Is there nothing that must be kept in mind?"""
+        return not self.live and not self.entries and not self._reading
+
+    def ahead(self) -> bool:
+        """Does an earlier message wait for its first send?"""
+        if self._tail.entries or self._backlog.unread:
+            return True
+        return any(record.trials.attempts == 0 for record in self._backlog.ready)
+
+    def due_at(self) -> float | None:
+        """When the next resting message may be sent (Unix time), if there is one."""
+        return self._resting.due_at()
+
+    def next(self, now: float) -> Step | None:
+        """What to do next, if there were room for a message.
+
+        A ``Send`` is answered by ``sent`` or ``unsendable`` before the next call, or not done at all.
+        """
+        if not self.live or self._unsettled or self._reading:
+            return None
+        if due := self._resting.due(now):
+            self._reading = True
+            return Recall(self.session, due)
+        if step := self._from_disk():
+            return step
+        if self._backlog.unread:
+            self._reading = True
+            return Read(self.session, self._backlog.cursor, self._backlog.floor)
+        first = self._tail.first()
+        if first is None or first.saved is not Saved.YES or first.message is None:
+            return None
+        return Send(Record(first.place, first.message, first.trials), first)
+
+    def _from_disk(self) -> Send | None:
+        while self._recalled:
+            entry = self.entries.get(self._recalled[0].message.id)
+            if entry is not None and entry.phase is Phase.RESTING:
+                return Send(self._recalled[0], entry)
+            self._recalled.popleft()
+        ready = self._backlog.ready
+        while ready:
+            if ready[0].message.id not in self.entries:
+                return Send(ready[0], None)
+            ready.popleft()
+        return None
+
+    # -- a message's way
+
+    def accept(self, place: int, message: Message) -> Entry:
+        """It takes its place at the end of the order, for good."""
+        entry = Entry(place, message.id, len(message.payload), message, Trials(), message.expires_at)
+        self.entries[entry.id] = entry
+        self._tail.push(entry)
+        return entry
+
+    def sent(self, step: Send, trials: Trials) -> Entry:
+        """It was sent just now; ``trials`` include that send. Returns its entry."""
+        entry = self.unsendable(step)
+        self.fly(entry, trials)
+        return entry
+
+    def unsendable(self, step: Send) -> Entry:
+        """It is not sent after all, but ends (expired, too large). Returns its entry, for ``end``."""
+        entry = step.entry
+        if entry is None:
+            item = step.record.message
+            entry = Entry(step.record.place, item.id, len(item.payload), None, step.trials, item.expires_at)
+            entry.phase, entry.saved = Phase.RESTING, Saved.YES
+            self.entries[entry.id] = entry
+        for queue in (self._recalled, self._backlog.ready):
+            if queue and queue[0] is step.record:
+                queue.popleft()
+        return entry
+
+    def fly(self, entry: Entry, trials: Trials) -> None:
+        """It was sent just now: at once if it was accepted just now, with nothing ahead of it."""
+        self._tail.take_out(entry)
+        entry.phase, entry.trials = Phase.FLYING, trials
+        if entry.saved is Saved.YES:
+            entry.message = None
+        self.flying += 1
+
+    def saved(self, entry: Entry) -> None:
+        """Its write to the store is done."""
+        entry.saved = Saved.YES
+        if entry.phase is not Phase.WAITING:
+            entry.message = None
+        if entry.phase is Phase.RESTING:
+            self._time(entry)
+        self._spill()
+
+    def rest(self, entry: Entry, trials: Trials) -> None:
+        """It is sent again, but not before ``trials.not_before``: after a nack."""
+        if entry.phase is Phase.FLYING:
+            self.flying -= 1
+        entry.phase, entry.trials = Phase.RESTING, trials
+        self._time(entry)
+
+    def _time(self, entry: Entry) -> None:
+        if self.live and not entry.left:
+            self._resting.push(entry)
+
+    def end(self, entry: Entry) -> None:
+        """It has ended, whatever the store says; it is kept in mind until ``forget``, so that it is not sent again."""
+        if entry.phase is Phase.FLYING:
+            self.flying -= 1
+        elif entry.phase is Phase.WAITING:
+            self._tail.take_out(entry)
+        if entry.left:
+            entry.left = False
+            self._unsettled -= 1
+        entry.phase = Phase.ENDED
+        entry.message = None
+
+    def forget(self, entry: Entry) -> None:
+        """The store knows its end, or never knew of it."""
+        if entry.phase is not Phase.ENDED:
+            self.end(entry)
+        if self._reading:
+            self._forgotten.append(entry)  # what is being read may have been read before the end was written
+        elif self.entries.get(entry.id) is entry:
+            del self.entries[entry.id]
+
+    def tombstone(self, id: str) -> Entry:
+        """An end of a message that only the disk has: it must not be sent though the disk still shows it."""
+        entry = self._from_afar(id, 0, Phase.ENDED, Trials())
+        self._backlog.drop(id)
+        return entry
+
+    def defer(self, id: str, not_before: float) -> None:
+        """A message that only the disk has is not sent before that time (Unix time)."""
+        if len(self._resting) < DEFERRED:
+            self._time(self._from_afar(id, 0, Phase.RESTING, Trials(not_before=not_before)))
+            self._backlog.drop(id)
+
+    def _from_afar(self, id: str, place: int, phase: Phase, trials: Trials) -> Entry:
+        self.entries[id] = entry = Entry(place, id, 0, None, trials, 0.0, phase, Saved.YES)
+        return entry
+
+    # -- the disk
+
+    def arrived(self, step: Read, page: Page) -> None:
+        """What ``Read`` gave. Rows that the line has in mind are no news."""
+        if step.session == self.session:
+            self._backlog.read_to(page.last if page.more else step.before - 1)
+            self._backlog.ready.extend(record for record in page.records if record.message.id not in self.entries)
+            for place, id, not_before in page.delayed:
+                if id not in self.entries:
+                    self._time(self._from_afar(id, place, Phase.RESTING, Trials(not_before=not_before)))
+        self._was_read()
+
+    def recalled(self, step: Recall, page: Page) -> None:
+        """What ``Recall`` gave. What it did not give has ended."""
+        found = {record.message.id: record for record in page.records}
+        for id in step.ids if step.session == self.session else ():
+            entry = self.entries.get(id)
+            if entry is None or entry.phase is not Phase.RESTING:
+                continue
+            if (record := found.get(id)) is None:
+                del self.entries[id]
+                continue
+            if record.trials.attempts > entry.trials.attempts:
+                entry.trials = replace(record.trials, not_before=entry.trials.not_before)
+            entry.place, entry.size = record.place, len(record.message.payload)
+            entry.expires_at = record.message.expires_at
+            self._recalled.append(record)
+        self._was_read()
+
+    def unread(self, step: Read | Recall, again_at: float) -> None:
+        """A read failed: a range is asked for again at the next call, messages at ``again_at`` (Unix time)."""
+        for id in step.ids if isinstance(step, Recall) and step.session == self.session else ():
+            entry = self.entries.get(id)
+            if entry is not None and entry.phase is Phase.RESTING:
+                self.rest(entry, replace(entry.trials, not_before=again_at))
+        self._was_read()
+
+    def _was_read(self) -> None:
+        self._reading = False
+        forgotten, self._forgotten = self._forgotten, []
+        for entry in forgotten:
+            self.forget(entry)
+
+    def _spill(self) -> None:
+        """Leave to the disk what need not be in memory: always the front, so that the order stays."""
+        while (first := self._tail.first()) is not None and first.saved is Saved.YES:
+            if self.live and len(self._tail) <= TAIL_COUNT and self._tail.bytes <= TAIL_BYTES:
+                return
+            self._tail.take_out(first)
+            self._backlog.spilled(first.place)
+            del self.entries[first.id]
+
+    # -- sessions
+
+    def begin(self, next_place: int, queued: bool) -> None:
+        """A session holds the agent: the queue is read from its start, as far as the tail.
+
+        ``next_place``: higher than any place given so far; ``queued``: does the store hold anything for the agent?
+        """
+        self.session += 1
+        first = self._tail.first()
+        self._backlog.begin(next_place if first is None else first.place, queued or self._unsettled > 0)
+
+    def finish(self) -> list[Entry]:
+        """The session is over. Returns what was flying: the hub says ``leave`` of each, with its new trials."""
+        self.session += 1
+        self._backlog.ready.clear()
+        self._recalled.clear()
+        self._resting.clear()
+        entries = list(self.entries.values())
+        for entry in entries:
+            if entry.phase is Phase.RESTING and not entry.left:
+                self.leave(entry, entry.trials)
+        self._spill()
+        return [entry for entry in entries if entry.phase is Phase.FLYING]
+
+    def leave(self, entry: Entry, trials: Trials) -> None:
+        """Left behind by its session: forgotten as soon as the store has it, and found there by the next one."""
+        if entry.phase is Phase.FLYING:
+            self.flying -= 1
+        entry.phase, entry.trials = Phase.RESTING, trials
+        entry.sends, entry.timed = 0, False
+        if entry.writes or entry.saved is not Saved.YES:
+            entry.left = True
+            self._unsettled += 1
+        else:
+            self.entries.pop(entry.id, None)
+
+    def writing(self, entry: Entry) -> None:
+        """A write about it is under way."""
+        entry.writes += 1
+
+    def written(self, entry: Entry) -> None:
+        """A write about it is over, well or not. What an earlier session left is then on the disk, or gone."""
+        entry.writes -= 1
+        if entry.left and not entry.writes:
+            entry.left = False
+            self._unsettled -= 1
+            self.entries.pop(entry.id, None)

@@ -1,0 +1,247 @@
+"""Bytes <-> typed frames: the only parser of the WebSocket protocol (protocol 2.1 and 2.2)."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from relay.core.ids import is_agent_id
+from relay.core.json import NotJson, check
+from relay.core.limits import Limits
+from relay.core.model import Form, Message
+
+SUBPROTOCOL: Final = "relay.v1"
+LONGEST_CLIENT: Final = 128  #: characters
+SMALLEST_MAX_FRAME: Final = 65536  #: bytes
+LONGEST_NACK_DELAY: Final = 86400.0  #: seconds
+
+_DEEPEST = 128
+_ENVELOPE = 1024  #: bytes of a message frame beside payload and content type, at most
+
+
+class BadFrame(Exception):
+    """A frame that has no effect. ``code`` is the word for its ``error`` frame; ``ref`` and ``id`` where it had one."""
+
+    def __init__(self, code: str, detail: str, kind: str = "") -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.kind = kind  #: the frame's type, if that much could be read
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """What every frame from an agent is."""
+
+
+class Register(Frame, frozen=True):
+    agent: str
+    token: str | None = None
+    resume: str | None = None
+    client: str | None = None
+    max_in_flight: int | None = None
+    ack_wait: float | None = None
+    max_frame: int | None = None
+    on_duplicate: str | None = None
+
+
+class Ack(Frame, frozen=True):
+    id: str | None = None
+    ids: list[str] | None = None
+
+    def all(self) -> list[str]:
+        """The ids that are acknowledged."""
+        return [self.id] if self.id is not None else self.ids or []
+
+
+class Nack(Frame, frozen=True):
+    id: str
+    requeue: bool = True
+    delay: float | None = None
+    reason: str | None = None
+
+
+class Progress(Ack, frozen=True):
+    pass
+
+
+class Window(Frame, frozen=True):
+    max_in_flight: int
+
+
+class Ping(Frame, frozen=True):
+    ref: str | None = None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    type: str
+
+
+_head: Final = msgspec.json.Decoder(_Head)
+_kinds: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "register": msgspec.json.Decoder(Register),
+    "ack": msgspec.json.Decoder(Ack),
+    "nack": msgspec.json.Decoder(Nack),
+    "progress": msgspec.json.Decoder(Progress),
+    "window": msgspec.json.Decoder(Window),
+    "ping": msgspec.json.Decoder(Ping),
+}
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def parse(data: bytes) -> tuple[str, Frame]:
+    """The type of a frame and the frame. Raises BadFrame (``invalid-frame`` or ``unknown-type``)."""
+    if data.count(b"[") + data.count(b"{") > _DEEPEST:
+        _check_depth(data)
+    try:
+        kind = _head.decode(data).type
+        decoder = _kinds.get(kind)
+        if decoder is None:
+            raise BadFrame("unknown-type", f"no frame type {kind[:40]!r}; known are {', '.join(_kinds)}", kind)
+        frame: Frame = decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadFrame("invalid-frame", f"not a frame of the protocol: {error}"[:200], _kind_of(data)) from None
+    complaint = _complaint(frame)
+    if complaint:
+        raise BadFrame("invalid-frame", complaint, kind)
+    return kind, frame
+
+
+def _check_depth(data: bytes) -> None:
+    try:
+        check(data, _DEEPEST)
+    except NotJson as error:
+        raise BadFrame("invalid-frame", f"not a frame of the protocol: {error}"[:200]) from None
+
+
+def _kind_of(data: bytes) -> str:
+    try:
+        return _head.decode(data).type
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+
+
+def _complaint(frame: Frame) -> str:
+    """What is wrong with a frame whose types are right, or nothing."""
+    match frame:
+        case Ack(id=None, ids=None):
+            return "'id' or 'ids' is missing"
+        case Ack(id=str(), ids=list()):
+            return "'id' and 'ids' exclude each other"
+        case Nack(delay=float() as delay) if not delay >= 0:
+            return "'delay' must be 0 to 86400 seconds"
+        case Window(max_in_flight=wanted) if wanted < 0:
+            return "'max_in_flight' must be 0 to 10000"
+        case Register():
+            return _registration_complaint(frame)
+    return ""
+
+
+def _registration_complaint(frame: Register) -> str:
+    if not is_agent_id(frame.agent):
+        return "'agent' must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -, but not '.' or '..'"
+    if frame.client is not None and len(frame.client) > LONGEST_CLIENT:
+        return f"'client' must have at most {LONGEST_CLIENT} characters"
+    if frame.max_in_flight is not None and frame.max_in_flight < 1:
+        return "'max_in_flight' must be 1 to 10000"
+    if frame.ack_wait is not None and not frame.ack_wait >= 0:
+        return "'ack_wait' must be 0 to 3600 seconds"
+    if frame.max_frame is not None and frame.max_frame < SMALLEST_MAX_FRAME:
+        return f"'max_frame' must be at least {SMALLEST_MAX_FRAME} bytes"
+    if frame.on_duplicate not in (None, "reject", "replace"):
+        return "'on_duplicate' must be 'reject' or 'replace'"
+    return ""
+
+
+def stamp(at: float) -> str:
+    """A Unix time (seconds) as RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(kind: str, **fields: Any) -> bytes:
+    """A frame to an agent; fields that are None are left out."""
+    return _encode({"type": kind, **{name: value for name, value in fields.items() if value is not None}})
+
+
+def error(code: str, detail: str, **fields: Any) -> bytes:
+    """An ``error`` frame."""
+    return encode("error", code=code, detail=detail, **fields)
+
+
+def registered(
+    *,
+    agent: str,
+    session: str,
+    queued: int,
+    heartbeat: float,
+    ack_timeout: float,
+    ack_wait: float,
+    max_in_flight: int,
+    durable: bool,
+    server: str,
+    node: str,
+    limits: Limits,
+) -> bytes:
+    """The ``registered`` frame, always the first to an agent. Times in seconds."""
+    return encode(
+        "registered",
+        agent=agent,
+        session=session,
+        queued=queued,
+        heartbeat=_number(heartbeat),
+        ack_timeout=_number(ack_timeout),
+        ack_wait=_number(ack_wait),
+        max_in_flight=max_in_flight,
+        max_frame=limits.frame,
+        durable=durable,
+        server=server,
+        node=node,
+    )
+
+
+def _number(seconds: float) -> float:
+    """30 rather than 30.0: some strict clients read these as integers."""
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def message(item: Message, *, queued: bool, attempt: int) -> bytes:
+    """A ``message`` frame. A JSON payload stands in it byte for byte as it came; no re-serialising."""
+    payload, encoding = in_frame(item)
+    return b"".join(
+        (
+            b'{"type":"message","id":"',
+            item.id.encode(),
+            b'","payload":',
+            payload,
+            b',"content_type":',
+            _encode(item.content_type),
+            b',"encoding":"base64"' if encoding else b"",
+            b',"queued":true,"attempt":' if queued else b',"queued":false,"attempt":',
+            b"%d" % attempt,
+            b',"created_at":"',
+            stamp(item.created_at).encode(),
+            b'","expires_at":"',
+            stamp(item.expires_at).encode(),
+            b'"}',
+        )
+    )
+
+
+def in_frame(item: Message) -> tuple[bytes, bool]:
+    """The payload as the JSON that stands in a frame, and whether that is base64 (RFC 4648 section 4)."""
+    match item.form:
+        case Form.JSON:
+            return item.payload, False
+        case Form.TEXT:
+            return _encode(item.payload.decode("utf-8")), False
+        case Form.LATIN1:
+            return _encode(item.payload.decode("latin-1")), False
+        case Form.BINARY:
+            return b'"' + base64.b64encode(item.payload) + b'"', True
+
+
+def estimate(size: int) -> int:
+    """Bytes of the frame for a payload of ``size`` bytes, near enough for a buffer's bound."""
+    return size + _ENVELOPE

@@ -1,0 +1,126 @@
+"""The ACK table: who waits for which message, each a Deferred with ``addTimeout``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from relay.core.model import Reason, Status
+from relay.core.ports import StoreUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a message ended while somebody waited."""
+
+    status: Status
+    reason: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """A POST that has not been answered yet. ``ending`` may come until the answer is written, long after ``over``."""
+
+    id: str
+    attempts: int = 0
+    ending: Ending | None = None
+    error: StoreUnavailable | None = None  #: the store could not take it, and it is gone
+    over: Deferred[Reason | None] | None = None  #: pending while it waits
+
+
+class Crowd:
+    """How many POSTs wait, over all agents: a drain is over when nobody does."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.when_empty: Callable[[], object] = lambda: None
+
+    def came(self) -> None:
+        self.waiting += 1
+
+    def went(self) -> None:
+        self.waiting -= 1
+        if not self.waiting:
+            self.when_empty()
+
+
+class AckTable:
+    """One agent's waiters by message id. What is not in the table is a late ACK, and nobody's disappointment."""
+
+    def __init__(self, clock: IReactorTime, crowd: Crowd) -> None:
+        self._clock = clock
+        self._crowd = crowd
+        self._waiters: dict[str, Waiter] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiters)
+
+    def expect(self, id: str) -> Waiter:
+        """From now on whatever happens to the message is told to this waiter, until ``answered``."""
+        waiter = self._waiters[id] = Waiter(id)
+        self._crowd.came()
+        return waiter
+
+    def answered(self, waiter: Waiter) -> None:
+        """Its POST has its answer."""
+        if self._waiters.pop(waiter.id, None) is not None:
+            self._crowd.went()
+
+    def wait(self, waiter: Waiter, seconds: float) -> Deferred[Reason | None]:
+        """Wait: fires None when the message ended or is gone, a reason when waiting is pointless, SILENT after ``seconds``."""
+        over = waiter.over = Deferred()
+        over.addTimeout(seconds, self._clock, onTimeoutCancel=_silent)
+        return over.addBoth(_waited, waiter)
+
+    def watches(self, id: str) -> bool:
+        """Does a POST wait for this message still? Then it is not sent again."""
+        waiter = self._waiters.get(id)
+        return waiter is not None and waiter.over is not None
+
+    def sent(self, id: str, attempts: int) -> None:
+        """The message was sent, for the n-th time."""
+        if (waiter := self._waiters.get(id)) is not None:
+            waiter.attempts = attempts
+
+    def end(self, id: str, ending: Ending) -> None:
+        """The message ended."""
+        if (waiter := self._waiters.get(id)) is not None:
+            waiter.ending = waiter.ending or ending
+            _wake(waiter, None)
+
+    def fail(self, id: str, error: StoreUnavailable) -> None:
+        """The message is gone without an end: the store could not take it."""
+        if (waiter := self._waiters.get(id)) is not None:
+            waiter.error = error
+            _wake(waiter, None)
+
+    def give_up(self, id: str, reason: Reason) -> None:
+        """Waiting for this message is pointless."""
+        if (waiter := self._waiters.get(id)) is not None:
+            _wake(waiter, reason)
+
+    def give_up_all(self, reason: Reason, *, unsent_only: bool = False) -> None:
+        """Waiting is pointless for all of this agent's messages, or for those that were never sent."""
+        for waiter in list(self._waiters.values()):
+            if not unsent_only or waiter.attempts == 0:
+                _wake(waiter, reason)
+
+
+def _wake(waiter: Waiter, reason: Reason | None) -> None:
+    over, waiter.over = waiter.over, None
+    if over is not None:
+        over.callback(reason)
+
+
+def _waited(result: Reason | Failure | None, waiter: Waiter) -> Reason | Failure | None:
+    waiter.over = None
+    return result
+
+
+def _silent(result: Reason | Failure | None, _: float) -> Reason | Failure | None:
+    """A wait that ran out is an answer, not an error."""
+    return Reason.SILENT if isinstance(result, Failure) else result

@@ -1,0 +1,42 @@
+"""What every part of the floor shares: time, chance, limits, the ledger, and the next place in the order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IReactorTime
+
+from relay.core import ids
+from relay.core.limits import Limits
+from relay.hub.acks import Crowd
+from relay.hub.ledger import Ledger
+from relay.hub.outlet import Pressure
+
+
+@dataclass(slots=True)
+class Context:
+    """Made once by the hub and handed to its parts. Times: ``clock`` is monotonic, ``wall`` is Unix time."""
+
+    clock: IReactorTime
+    wall: Callable[[], float]
+    random: random.Random
+    limits: Limits
+    ledger: Ledger
+    pressure: Pressure
+    crowd: Crowd = field(default_factory=Crowd)
+    last_place: int = 0
+    draining: bool = False
+
+    def next_place(self) -> int:
+        """A place in the order: higher than any before."""
+        self.last_place += 1
+        return self.last_place
+
+    def message_id(self) -> str:
+        return ids.message_id(self.wall(), self.random.getrandbits(74))
+
+    def secret(self) -> str:
+        """An unguessable name."""
+        return f"{self.random.getrandbits(128):032x}"

@@ -1,0 +1,159 @@
+"""The hub's book-keeping with its store: what is queued for whom, what could not be recorded yet, is the store there."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from relay.core.model import NOTHING, Depth, End, Put, Record, Revise, Seen, Snapshot, Trials, Write
+from relay.core.ports import MessageStore, StoreUnavailable
+
+REFUSAL_SECONDS = 5.0
+
+
+class Ledger:
+    """Every write of the hub goes through here. Its depths are what is durable and has not ended."""
+
+    log = Logger()
+
+    def __init__(self, store: MessageStore, clock: IReactorTime) -> None:
+        self.store = store
+        self.up = True  #: did the store take the last write, new messages apart?
+        self._clock = clock
+        self._refused_at: float | None = None
+        self.total = NOTHING
+        self._depths: dict[str, Depth] = {}
+        self._unrecorded: dict[str, dict[str, _Owed]] = {}
+
+    def opened(self, snapshot: Snapshot) -> None:
+        """Take over what the store holds."""
+        self._depths = dict(snapshot.depths)
+        for depth in self._depths.values():
+            self.total += depth
+
+    def depth(self, agent: str) -> Depth:
+        """What is queued for the agent."""
+        return self._depths.get(agent, NOTHING)
+
+    def queued_agents(self) -> list[str]:
+        return list(self._depths)
+
+    def unrecorded(self, agent: str) -> int:
+        """Ends that the store does not know yet."""
+        return len(self._unrecorded.get(agent, ()))
+
+    def accepting(self) -> bool:
+        """Does the store take new messages, as far as is known? A refusal is believed for some seconds."""
+        refused = self._refused_at
+        return self.up and (refused is None or self._clock.seconds() - refused > REFUSAL_SECONDS)
+
+    # -- writes
+
+    def put(self, record: Record) -> Deferred[None]:
+        """Make it durable. Fails with StoreUnavailable."""
+        return Deferred.fromCoroutine(self._put(record))
+
+    async def _put(self, record: Record) -> None:
+        try:
+            await self.store.write(Put(record))
+        except StoreUnavailable as error:
+            self._refused(error)
+            raise
+        self._refused_at = None
+        self._add(record.message.agent, Depth(1, len(record.message.payload)))
+
+    def _refused(self, error: StoreUnavailable) -> None:
+        """A full disk takes no new message but still records ends: a harmless write tells how it stands."""
+        if self.accepting():
+            self.log.warn("the store takes no new message: {error}", error=str(error))
+        self._refused_at = self._clock.seconds()
+        self._quietly(self._write(Revise("", "", Trials())))
+
+    def revise(self, agent: str, id: str, trials: Trials) -> Deferred[None]:
+        """Note what was tried. Never fails: what could not be noted is tried once more, no harm done."""
+        return self._quietly(self._write(Revise(agent, id, trials)))
+
+    def seen(self, agent: str, at: float) -> None:
+        """Note that the agent was here at that Unix time."""
+        self._quietly(self._write(Seen(agent, at)))
+
+    def end(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
+        """Record an end, however long that takes; ``recorded`` is called once, with whether the store had the message.
+
+        ``size`` is that of the payload where the message is known to be queued: it leaves the depth now.
+        """
+        if size is not None:
+            self._add(end.agent, Depth(-1, -size))
+        owed = _Owed(end, size, recorded)
+        self._unrecorded.setdefault(end.agent, {})[end.id] = owed
+        self._quietly(self._record(owed))
+
+    async def _record(self, owed: _Owed) -> None:
+        left = await self._write(owed.end)
+        agent = owed.end.agent
+        waiting = self._unrecorded.get(agent, {})
+        if waiting.pop(owed.end.id, None) is None:
+            return
+        if not waiting:
+            del self._unrecorded[agent]
+        if owed.size is None and left is not None:
+            self._add(agent, Depth(-left.count, -left.bytes))
+        owed.recorded(left is not None)
+
+    def try_again(self) -> None:
+        """Record what could not be recorded, if the store was away. Called once a second."""
+        if self.up:
+            return
+        owed = [owed for ends in self._unrecorded.values() for owed in ends.values()]
+        for item in owed[:1000]:
+            self._quietly(self._record(item))
+        if not owed:
+            self.revise("", "", Trials())
+
+    def _add(self, agent: str, change: Depth) -> None:
+        self.total += change
+        depth = self._depths.get(agent, NOTHING) + change
+        if depth.count > 0:
+            self._depths[agent] = depth
+        else:
+            self._depths.pop(agent, None)
+
+    async def _write(self, op: Write) -> Depth | None:
+        try:
+            answer = await self.store.write(op)
+        except CancelledError:
+            raise
+        except StoreUnavailable as error:
+            if self.up:
+                self.log.warn("the store is unavailable: {error}", error=str(error))
+            self.up = False
+            raise
+        if not self.up:
+            self.log.info("the store is available again")
+        self.up = True
+        return answer
+
+    def _quietly(self, work: Awaitable[object]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._swallow(work))
+
+    async def _swallow(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except StoreUnavailable:
+            pass  # said once by _write, and tried again or not needed
+        except Exception:
+            self.log.failure("a write to the store went wrong")
+
+
+class _Owed:
+    """An end that the store does not know yet."""
+
+    __slots__ = ("end", "recorded", "size")
+
+    def __init__(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
+        self.end = end
+        self.size = size
+        self.recorded = recorded

@@ -1,0 +1,208 @@
+"""Who holds which agent: registration, duplicates with the proof of life, storms (protocol 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from relay.core import policy, wire
+from relay.core.bucket import Bucket
+from relay.core.session import Close, State
+from relay.core.wire import Register
+from relay.hub.context import Context
+from relay.hub.couriers import Couriers
+from relay.hub.directory import Directory
+from relay.hub.heartbeat import Heartbeat
+from relay.hub.outlet import Outlet
+from relay.hub.session import AgentSession
+
+PROOF_SERVES = 1.0  #: seconds in which a sign of life that was asked for serves for all newcomers
+DUPLICATE_RETRY = 60  #: seconds, the contract's lower bound after 4000
+OVERLOAD_RETRY = (1.0, 10.0)  #: seconds, spread
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What the relay says of itself, and how it treats duplicates. Times in seconds."""
+
+    heartbeat: float
+    ack_timeout: float
+    on_duplicate: str  #: ``reject``, ``replace`` or ``choice`` (the newcomer's)
+    node: str
+    server: str
+
+
+@dataclass(slots=True)
+class Probe:
+    """A holder is asked for a sign of life, on behalf of these newcomers."""
+
+    timer: IDelayedCall
+    newcomers: list[tuple[AgentSession, Register]] = field(default_factory=list)
+
+
+class Registry:
+    """At most one live session an agent. Implements ``relay.hub.session.SessionHost``."""
+
+    log = Logger()
+
+    def __init__(
+        self, context: Context, couriers: Couriers, directory: Directory, heartbeat: Heartbeat, manners: Manners
+    ) -> None:
+        self.holders: dict[str, AgentSession] = {}
+        self.sessions: set[AgentSession] = set()  #: every open conversation, registered or not
+        self._context = context
+        self._couriers = couriers
+        self._directory = directory
+        self._heartbeat = heartbeat
+        self._manners = manners
+        self._bucket = Bucket(context.limits.registrations)
+        self._probes: dict[str, Probe] = {}
+        self._proved: dict[str, float] = {}
+        self.when_empty: Callable[[], object] = lambda: None
+
+    # -- registration
+
+    def register(self, session: AgentSession, frame: Register) -> None:
+        if self._context.draining:
+            session.close(Close.GOING_AWAY, "shutting-down", retry_after=self.spread())
+        elif not self._context.ledger.up:
+            session.close(Close.OVERLOADED, "no-store", retry_after=self.spread())
+        elif not self._bucket.take(self._context.clock.seconds()):
+            session.close(Close.OVERLOADED, "overloaded", retry_after=self.spread())
+        else:
+            self._decide(session, frame)
+
+    def spread(self) -> int:
+        return policy.spread(*OVERLOAD_RETRY, self._context.random.uniform)
+
+    def _decide(self, session: AgentSession, frame: Register) -> None:
+        holder = self.holders.get(frame.agent)
+        if holder is None:
+            self._admit(session, frame)
+        elif self._may_replace(holder, frame):
+            holder.close(Close.REPLACED, "replaced")
+            session.took_over = holder.id
+            self._admit(session, frame)
+        else:
+            self._probe(holder, session, frame)
+
+    def _may_replace(self, holder: AgentSession, frame: Register) -> bool:
+        """The right ``resume`` always takes over; otherwise as configured."""
+        if frame.resume is not None and frame.resume in (holder.id, holder.took_over):
+            return True
+        wish = self._manners.on_duplicate
+        return wish == "replace" or (wish == "choice" and frame.on_duplicate == "replace")
+
+    def _admit(self, session: AgentSession, frame: Register) -> None:
+        limits, manners, context = self._context.limits, self._manners, self._context
+        session.took_over = session.took_over or frame.resume
+        ack_wait = limits.ack_wait if frame.ack_wait is None else min(frame.ack_wait, limits.ack_wait_max)
+        window = min(frame.max_in_flight or limits.default_in_flight, limits.max_in_flight)
+        outlet = Outlet(
+            session.transport,
+            clock=context.clock,
+            pressure=context.pressure,
+            max_in_flight=window,
+            ack_wait=ack_wait,
+            max_frame=frame.max_frame,
+            watched=self._couriers.of(frame.agent).acks.watches,
+        )
+        id = context.secret()
+        self.holders[frame.agent] = session
+        self._heartbeat.add(session, outlet)
+        now = context.wall()
+        self._directory.seen(frame.agent, now)
+        context.ledger.seen(frame.agent, now)
+        registered = wire.registered(
+            agent=frame.agent,
+            session=id,
+            queued=context.ledger.depth(frame.agent).count,
+            heartbeat=manners.heartbeat,
+            ack_timeout=manners.ack_timeout,
+            ack_wait=ack_wait,
+            max_in_flight=window,
+            durable=context.ledger.store.durable,
+            server=manners.server,
+            node=manners.node,
+            limits=limits,
+        )
+        session.admitted(id, outlet, registered)
+
+    # -- the end of a session
+
+    def released(self, session: AgentSession, *, broke: bool) -> None:
+        agent = session.agent
+        if self.holders.get(agent) is session:
+            del self.holders[agent]
+        if session.outlet is not None:
+            self._heartbeat.remove(session, session.outlet)
+        now = self._context.wall()
+        self._directory.seen(agent, now)
+        self._context.ledger.seen(agent, now)
+        self._couriers.finish(agent, broke=broke)
+        self._proved.pop(agent, None)
+        self._settle(agent)
+
+    def over(self, session: AgentSession) -> None:
+        self.sessions.discard(session)
+        if not self.sessions:
+            self.when_empty()
+
+    # -- duplicates
+
+    def _probe(self, holder: AgentSession, session: AgentSession, frame: Register) -> None:
+        agent, clock = frame.agent, self._context.clock
+        if clock.seconds() - self._proved.get(agent, -PROOF_SERVES - 1) <= PROOF_SERVES:
+            self._refuse(session, holder)
+            return
+        probe = self._probes.get(agent)
+        if probe is None:
+            timer = clock.callLater(self._context.limits.probe_seconds, self._silent, agent)
+            probe = self._probes[agent] = Probe(timer)
+            holder.probed = True
+            holder.transport.ping()
+        probe.newcomers.append((session, frame))
+        session.wait_for_proof()
+
+    def sign_of_life(self, session: AgentSession) -> None:
+        """The holder lives: the newcomers are refused."""
+        session.probed = False
+        self._proved[session.agent] = self._context.clock.seconds()
+        probe = self._probes.pop(session.agent, None)
+        if probe is None:
+            return
+        probe.timer.cancel()
+        for newcomer, _ in probe.newcomers:
+            if newcomer.state is State.PROBING:
+                self._refuse(newcomer, session)
+
+    def _silent(self, agent: str) -> None:
+        """The holder said nothing in time: it is dropped, and the first newcomer takes its place."""
+        holder = self.holders.get(agent)
+        if holder is not None:
+            holder.probed = False
+            self.log.info("{agent}: its connection gave no sign of life and is dropped for a new one", agent=agent)
+            holder.drop()
+        if self.holders.get(agent) is holder and holder is not None:
+            holder.lost(None, False)
+        self._settle(agent)
+
+    def _settle(self, agent: str) -> None:
+        """The holder is gone: who waited for its sign of life is decided anew, in order."""
+        probe = self._probes.pop(agent, None)
+        if probe is None:
+            return
+        if probe.timer.active():
+            probe.timer.cancel()
+        for newcomer, frame in probe.newcomers:
+            if newcomer.state is State.PROBING:
+                self._decide(newcomer, frame)
+
+    def _refuse(self, session: AgentSession, holder: AgentSession) -> None:
+        about = {"since": wire.stamp(holder.since), "client": holder.client, "node": self._manners.node}
+        detail = f"another connection holds {holder.agent}"
+        session.transport.send(wire.error("duplicate", detail, holder=about))
+        session.close(Close.DUPLICATE, "duplicate", retry_after=DUPLICATE_RETRY)

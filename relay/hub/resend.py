@@ -1,0 +1,97 @@
+"""Redelivery in a live session: what ran out of time is judged, read again and sent again (protocol 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.core import policy, wire
+from relay.core.backlog import RECALL_BYTES, RECALL_COUNT
+from relay.core.entry import Entry, Phase
+from relay.core.model import Message, Status
+from relay.core.ports import StoreUnavailable
+
+if TYPE_CHECKING:
+    from relay.hub.courier import Courier
+    from relay.hub.outlet import Outlet
+
+log = Logger()
+
+
+def what_is_due(courier: Courier) -> None:
+    """Send again what was not acknowledged in time; end what expired meanwhile or failed too often."""
+    outlet = courier.outlet
+    if outlet is None:
+        return
+    again = [entry for entry in outlet.redelivery.due(outlet.flow_time()) if _goes_again(courier, entry)]
+    for batch in _batches(again):
+        work = Deferred.fromCoroutine(_send_again(courier, outlet, batch))
+        work.addErrback(lambda failure: log.failure("a redelivery went wrong", failure))
+
+
+def _goes_again(courier: Courier, entry: Entry) -> bool:
+    """Count the failure. False if it was the last one, or the message expired."""
+    now = courier.context.wall()
+    if entry.expires_at <= now:
+        courier.end(entry, Status.EXPIRED, "expired")
+        return False
+    entry.trials = policy.failed(entry.trials, now)
+    if policy.is_dead(entry.trials, now, courier.context.limits):
+        courier.end(entry, Status.DEAD, "attempts")
+        return False
+    return True
+
+
+def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) == RECALL_COUNT or size + entry.size > RECALL_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry.size
+    if batch:
+        yield batch
+
+
+async def _send_again(courier: Courier, outlet: Outlet, batch: list[Entry]) -> None:
+    messages = {entry.id: entry.message for entry in batch if entry.message is not None}
+    absent = [entry.id for entry in batch if entry.message is None]
+    corrupt: tuple[str, ...] = ()
+    if absent:
+        try:
+            page = await courier.context.ledger.store.load(courier.agent, absent)
+        except StoreUnavailable:
+            absent = []
+        else:
+            messages.update((record.message.id, record.message) for record in page.records)
+            corrupt = page.corrupt
+    if courier.outlet is not outlet:
+        return
+    for entry in batch:
+        if entry.phase is not Phase.FLYING:
+            continue
+        message = messages.get(entry.id)
+        if message is not None:
+            _once_more(courier, outlet, entry, message)
+        elif entry.id in corrupt:
+            courier.end(entry, Status.DEAD, "corrupt")
+        elif entry.id in absent:
+            courier.line.forget(entry)  # somebody else ended it
+        else:
+            outlet.redelivery.start(entry, outlet.flow_time())
+    courier.pump()
+
+
+def _once_more(courier: Courier, outlet: Outlet, entry: Entry, message: Message) -> None:
+    if not outlet.takes(wire.estimate(entry.size)):
+        outlet.redelivery.start(entry, outlet.flow_time())
+        return
+    entry.trials = policy.sent_once_more(entry.trials)
+    courier.transmit(message, entry.trials.attempts, queued=True)
+    courier.was_sent(entry)
+    courier.revise(entry)

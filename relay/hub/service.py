@@ -1,0 +1,158 @@
+"""The shared service that every session and every door meets at, and its ordered end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from relay.core import policy
+from relay.core.limits import Limits
+from relay.core.model import AgentView, Outcome, Readiness, Reason, Submission
+from relay.core.ports import AgentConversation, AgentTransport, MessageStore, StoreBroken
+from relay.core.problems import Problem
+from relay.core.session import Close
+from relay.hub.context import Context
+from relay.hub.couriers import Couriers
+from relay.hub.delivery import DRAIN_RETRY, Delivery
+from relay.hub.directory import Directory
+from relay.hub.heartbeat import Heartbeat
+from relay.hub.ledger import Ledger
+from relay.hub.outlet import Pressure
+from relay.hub.registry import Manners, Registry
+from relay.hub.session import AgentSession
+from relay.hub.views import Views
+
+GOODBYE_RETRY = (1.0, 5.0)  #: seconds, spread: when an agent may come back after 1001
+
+
+class Hub:
+    """Implements ``relay.core.ports.Floor``. ``start`` it before a door opens; ``drain`` it before they close."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        *,
+        store: MessageStore,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        random: random.Random,
+        limits: Limits,
+        ack_timeout: float,
+        heartbeat: float,
+        on_duplicate: str,
+        node: str,
+        server: str,
+    ) -> None:
+        ledger = Ledger(store, clock)
+        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits))
+        self._store = store
+        self._couriers = Couriers(self._context)
+        self._directory = Directory(limits.known_agents)
+        self._heartbeat = Heartbeat(self._context, heartbeat)
+        manners = Manners(heartbeat, ack_timeout, on_duplicate, node, server)
+        self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, manners)
+        self._delivery = Delivery(self._context, self._couriers, self._directory)
+        self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
+        self._fatal: Callable[[StoreBroken], object] = lambda error: None
+
+    # -- its life
+
+    def start(self) -> Deferred[None]:
+        """Open the store and begin the heartbeat. Fails with StoreRefused."""
+        return Deferred.fromCoroutine(self._start())
+
+    async def _start(self) -> None:
+        self._store.on_broken(self._broken)
+        snapshot = await self._store.open()
+        self._context.last_place = snapshot.last_place
+        self._context.ledger.opened(snapshot)
+        self._directory.opened(snapshot)
+        self._heartbeat.start(self._context.clock)
+
+    def on_fatal(self, call: Callable[[StoreBroken], object]) -> None:
+        """Call this when the store broke: agents have been told 1001, and the process must exit non-zero."""
+        self._fatal = call
+
+    def _broken(self, error: StoreBroken) -> None:
+        self.log.critical("the store is broken, the relay must be restarted: {error}", error=str(error))
+        self._context.draining = True
+        self._say_goodbye()
+        self._fatal(error)
+
+    def drain(self) -> Deferred[None]:
+        """Refuse what is new, let waits end (up to the limit), tell the agents 1001, and see them off."""
+        return Deferred.fromCoroutine(self._drain())
+
+    async def _drain(self) -> None:
+        context = self._context
+        context.draining = True
+        for courier in self._couriers:
+            courier.acks.give_up_all(Reason.DRAINING, unsent_only=True)
+        await self._nobody(lambda: context.crowd.waiting, context.limits.drain_seconds)
+        for courier in self._couriers:
+            courier.acks.give_up_all(Reason.DRAINING)
+        await self._nobody(lambda: context.crowd.waiting, context.limits.close_seconds)
+        self._say_goodbye()
+        await self._nobody(lambda: len(self._registry.sessions), context.limits.close_seconds)
+
+    async def _nobody(self, left: Callable[[], int], seconds: float) -> None:
+        """Wait until nobody is left, or that many seconds."""
+        if not left():
+            return
+        gone: Deferred[None] = Deferred()
+
+        def look() -> None:
+            if not left() and not gone.called:
+                gone.callback(None)
+
+        self._context.crowd.when_empty = self._registry.when_empty = look
+        gone.addTimeout(seconds, self._context.clock, onTimeoutCancel=lambda _result, _seconds: None)
+        await gone
+
+    def _say_goodbye(self) -> None:
+        for session in list(self._registry.sessions):
+            later = policy.spread(*GOODBYE_RETRY, self._context.random.uniform)
+            session.close(Close.GOING_AWAY, "shutting-down", retry_after=later)
+
+    def close(self) -> Deferred[None]:
+        """Stop the heartbeat and close the store. Sessions that are still there are dropped."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        self._heartbeat.stop()
+        for session in list(self._registry.sessions):
+            session.drop()
+        await self._store.close()
+
+    # -- what the doors ask
+
+    def submit(self, submission: Submission) -> Deferred[Outcome]:
+        return self._delivery.submit(submission)
+
+    def admit(self) -> None:
+        if self._context.draining:
+            raise Problem("draining", "the relay is shutting down", retry_after=DRAIN_RETRY)
+
+    def converse(self, transport: AgentTransport) -> AgentConversation:
+        session = AgentSession(transport, self._context, self._couriers, self._registry)
+        self._registry.sessions.add(session)
+        return session
+
+    def agents(self, *, connected: bool | None, prefix: str, after: str, limit: int) -> Deferred[list[AgentView]]:
+        return Deferred.fromCoroutine(self._views.agents(connected, prefix, after, limit))
+
+    def agent(self, agent: str) -> Deferred[AgentView | None]:
+        return Deferred.fromCoroutine(self._views.agent(agent))
+
+    def readiness(self) -> Readiness:
+        durable = self._store.durable
+        if self._context.draining:
+            return Readiness(False, durable, "draining")
+        if not self._context.ledger.accepting():
+            return Readiness(False, durable, "store-unavailable")
+        return Readiness(True, durable)

@@ -1,0 +1,220 @@
+"""One agent's conversation: frames in and out, by the table of ``core.session``."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from relay.core import wire
+from relay.core.ports import AgentTransport
+from relay.core.session import Act, Close, State, act, broke, closed_by
+from relay.core.wire import Ack, BadFrame, Frame, Nack, Ping, Progress, Register, Window
+from relay.hub import answers
+from relay.hub.context import Context
+from relay.hub.couriers import Couriers
+from relay.hub.outlet import Outlet
+
+KEPT_FRAMES = 1000  #: of a newcomer, while the holder is asked for a sign of life
+
+
+class SessionHost(Protocol):
+    """What a session asks of the registry."""
+
+    def register(self, session: AgentSession, frame: Register) -> None:
+        """It wants to hold its agent."""
+
+    def released(self, session: AgentSession, *, broke: bool) -> None:
+        """It held its agent, and does so no more."""
+
+    def over(self, session: AgentSession) -> None:
+        """Its connection is gone."""
+
+    def sign_of_life(self, session: AgentSession) -> None:
+        """Somebody waits to hear from this one, and it was heard."""
+
+
+class AgentSession:
+    """Implements ``relay.core.ports.AgentConversation``."""
+
+    log = Logger()
+
+    def __init__(self, transport: AgentTransport, context: Context, couriers: Couriers, host: SessionHost) -> None:
+        self.transport = transport
+        self.state = State.OPEN
+        self.agent = ""
+        self.id = ""
+        self.took_over: str | None = None
+        self.client: str | None = None
+        self.since = 0.0  #: Unix time of the registration
+        self.heard_at = context.clock.seconds()
+        self.strikes = 0  #: pings since anything was heard
+        self.probed = False  #: does somebody wait for a sign of life?
+        self.outlet: Outlet | None = None
+        self._context = context
+        self._couriers = couriers
+        self._host = host
+        self._kept: list[bytes] = []
+        self._errors: deque[float] = deque()
+        self._deadline: IDelayedCall | None = context.clock.callLater(context.limits.register_seconds, self._too_late)
+
+    # -- from the wire
+
+    def received(self, frame: bytes) -> None:
+        self.heard()
+        if self.state is State.PROBING:
+            self._keep(frame)
+            return
+        try:
+            kind, parsed = wire.parse(frame)
+        except BadFrame as error:
+            self._bad(error)
+            return
+        match act(self.state, kind):
+            case Act.REGISTER if isinstance(parsed, Register):
+                self._register(parsed)
+            case Act.HANDLE:
+                self._handle(parsed)
+            case Act.REFUSE:
+                self.complain("already-registered", f"this connection holds {self.agent}")
+            case Act.UNREGISTERED:
+                self.transport.send(wire.error("not-allowed", "the first frame must be 'register'"))
+                self.close(Close.UNREGISTERED, "register-first")
+
+    def heard(self) -> None:
+        self.heard_at = self._context.clock.seconds()
+        self.strikes = 0
+        if self.outlet is not None:
+            self.outlet.doubted = False
+        if self.probed:
+            self._host.sign_of_life(self)
+
+    def drained(self) -> None:
+        if self.state is State.LIVE:
+            self.flowed()
+
+    def lost(self, code: int | None, by_relay: bool) -> None:
+        was, self.state = self.state, State.OVER
+        self._cancel_deadline()
+        if was is State.LIVE:
+            self._summary(code, by_relay)
+            self._host.released(self, broke=broke(code, by_relay))
+        self._host.over(self)
+
+    # -- what is said
+
+    def _register(self, frame: Register) -> None:
+        self._cancel_deadline()
+        self.agent = frame.agent
+        self.client = frame.client
+        self._host.register(self, frame)
+
+    def _handle(self, frame: Frame) -> None:
+        courier = self._couriers.of(self.agent)
+        match frame:
+            case Progress():
+                answers.still_working(courier, frame.all())
+            case Ack():
+                answers.acknowledge(courier, frame.all())
+            case Nack():
+                answers.refuse(courier, frame)
+            case Window():
+                self._resize(frame.max_in_flight)
+            case Ping():
+                now = wire.stamp(self._context.wall())
+                self.transport.send(wire.encode("pong", ref=frame.ref, time=now))
+
+    def _resize(self, wanted: int) -> None:
+        if self.outlet is not None:
+            self.outlet.resize(min(wanted, self._context.limits.max_in_flight))
+            self.flowed()
+
+    def flowed(self) -> None:
+        """Something may go out again."""
+        self._couriers.of(self.agent).pump()
+
+    def _keep(self, frame: bytes) -> None:
+        """A newcomer's frames wait until it is known whether it may stay."""
+        if len(self._kept) < KEPT_FRAMES:
+            self._kept.append(frame)
+        else:
+            self.close(Close.ERRORS, "too-many-frames")
+
+    def _bad(self, error: BadFrame) -> None:
+        if self.state is State.LIVE:
+            self.complain(error.code, error.detail)
+        elif self.state is State.OPEN:
+            self.transport.send(wire.error(error.code, error.detail))
+            self.close(Close.UNREGISTERED, "register-malformed" if error.kind == "register" else "register-first")
+
+    def complain(self, code: str, detail: str) -> None:
+        """Say what was wrong; the connection stays, unless it is wrong too often."""
+        now, limits = self._context.clock.seconds(), self._context.limits
+        while self._errors and now - self._errors[0] >= limits.error_seconds:
+            self._errors.popleft()
+        self._errors.append(now)
+        self.transport.send(wire.error(code, detail))
+        if len(self._errors) > limits.errors:
+            self.close(Close.ERRORS, "too-many-errors")
+
+    # -- what becomes of it
+
+    def wait_for_proof(self) -> None:
+        """Its agent is held: nothing more is read from it until the holder was asked for a sign of life."""
+        self.state = State.PROBING
+        self.transport.hold(True)
+
+    def admitted(self, id: str, outlet: Outlet, registered: bytes) -> None:
+        """It holds its agent now: ``registered`` is said, its queue goes out, and what it said meanwhile is heard."""
+        was, self.state = self.state, State.LIVE
+        self.id, self.outlet = id, outlet
+        self.since = self._context.wall()
+        self.strikes = 0
+        self.transport.send(registered)
+        self._couriers.begin(self.agent, outlet)
+        kept, self._kept = self._kept, []
+        for frame in kept:
+            self.received(frame)
+        if was is State.PROBING:
+            self.transport.hold(False)
+
+    def close(self, code: Close, word: str, *, retry_after: int | None = None) -> None:
+        """Send a close frame, with a word and perhaps when to come back; the session is over for its agent now."""
+        was = self.state
+        if was in (State.CLOSING, State.FENCED, State.OVER):
+            return
+        self._cancel_deadline()
+        self.state = closed_by(code)
+        self.transport.close(code, word if retry_after is None else f"{word}; retry_after={retry_after}")
+        if was is State.PROBING:
+            self.transport.hold(False)
+        if was is State.LIVE:
+            self._summary(code, True)
+            self._host.released(self, broke=broke(code, True))
+
+    def drop(self) -> None:
+        """It is dead: no close handshake."""
+        self.transport.abort()
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        if self.state is State.OPEN:
+            self.close(Close.UNREGISTERED, "register-late")
+
+    def _cancel_deadline(self) -> None:
+        deadline, self._deadline = self._deadline, None
+        if deadline is not None:
+            deadline.cancel()
+
+    def _summary(self, code: int | None, by_relay: bool) -> None:
+        self.log.info(
+            "session of {agent} over: code {code}, closed by {side}, {sent} messages in {seconds:.0f} s from {peer}",
+            agent=self.agent,
+            code=code,
+            side="the relay" if by_relay else "the agent",
+            sent=self.outlet.sent_count if self.outlet else 0,
+            seconds=self._context.wall() - self.since,
+            peer=self.transport.peer,
+        )
