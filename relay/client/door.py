@@ -1,0 +1,163 @@
+"""The HTTP side of a relay as a client sees it: a bounded pool, bounded times and bounded answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from treq import collect
+from treq.client import HTTPClient
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
+from twisted.web.client import Agent as HttpAgent
+from twisted.web.client import HTTPConnectionPool, ResponseFailed
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+
+from relay import __version__
+from relay.client.address import Address
+
+MOST_CONNECTIONS: Final = 100
+IDLE_SECONDS: Final = 30  #: the relay ends idle connections after 60 s: ours are never reused at that moment
+CONNECT_SECONDS: Final = 10.0
+LONGEST_ANSWER: Final = 16 * 1024 * 1024  #: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A problem (RFC 9457) as the relay told it, or what can be told of an answer that was none."""
+
+    word: str  #: the last part of ``type``: ``queue-full`` for one; ``unexpected-answer`` when there was no problem
+    status: int  #: HTTP
+    title: str = ""
+    detail: str = ""
+    retry_after: float | None = None  #: seconds
+    id: str | None = None  #: of the message, where it had one
+    attempts: int | None = None
+    sent: bool = False  #: the agent may have acted on it although it was refused
+    body: bytes = field(default=b"", repr=False)  #: the answer as it came
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.detail or self.title}"
+
+
+class Refused(Exception):
+    """The relay said no: ``problem`` tells why."""
+
+    def __init__(self, problem: Refusal) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+class Unreachable(Exception):
+    """There was no answer: nothing is known of what became of the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A good answer (2xx)."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class Door:
+    """Makes requests to one relay. It opens no connection before the first, and keeps idle ones for a while."""
+
+    def __init__(self, address: Address, *, reactor: Any, token: str | None = None, agent: Any = None) -> None:
+        self._address = address
+        self._reactor = reactor
+        self._token = token
+        self._pool = HTTPConnectionPool(reactor, persistent=True)
+        self._pool.maxPersistentPerHost = MOST_CONNECTIONS
+        self._pool.cachedConnectionTimeout = IDLE_SECONDS
+        self._client = HTTPClient(agent or HttpAgent(reactor, connectTimeout=CONNECT_SECONDS, pool=self._pool))
+        self._slots = DeferredSemaphore(MOST_CONNECTIONS)
+
+    async def request(
+        self, method: str, path: str, *, headers: dict[str, str] | None = None, body: bytes = b"", timeout: float
+    ) -> Reply:
+        """One request, of which nothing is repeated and no redirect followed.
+
+        ``path`` begins with a slash and is encoded already. ``timeout`` is in seconds, from when a connection is
+        free for it to the last byte of the answer. Raises Refused or Unreachable.
+        """
+        async with self._slots:
+            exchange = Deferred.fromCoroutine(self._exchange(method, path, headers or {}, body))
+            try:
+                status, answered, content = await exchange.addTimeout(timeout, self._reactor)
+            except CancelledError:
+                raise
+            except TimeoutError:
+                raise Unreachable(f"{self._address.http} did not answer within {timeout:g} s") from None
+            except Exception as error:
+                raise Unreachable(f"cannot reach {self._address.http}: {_plain(error)}") from error
+        if 200 <= status < 300:
+            return Reply(status, answered, content)
+        raise Refused(_refusal(status, answered, content))
+
+    def close(self) -> Deferred[None]:
+        """Close the idle connections."""
+        closed: Deferred[None] = self._pool.closeCachedConnections()
+        return closed
+
+    async def _exchange(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, Headers, bytes]:
+        sent = {"User-Agent": f"relay/{__version__}", **headers}
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        response = await self._client.request(
+            method,
+            self._address.http + path,
+            headers=Headers({name: [value] for name, value in sent.items()}),
+            data=body or None,
+            allow_redirects=False,
+            unbuffered=True,
+            reactor=self._reactor,
+        )
+        return response.code, response.headers, await _read(response)
+
+
+async def _read(response: IResponse) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+
+    def take(chunk: bytes) -> None:
+        nonlocal size
+        size += len(chunk)
+        if size > LONGEST_ANSWER:
+            raise ValueError(f"the answer is longer than {LONGEST_ANSWER} bytes")
+        chunks.append(chunk)
+
+    await collect(response, take)
+    return b"".join(chunks)
+
+
+class _Problem(msgspec.Struct):
+    type: str
+    title: str = ""
+    detail: str = ""
+    id: str | None = None
+    attempts: int | None = None
+    sent: bool = False
+
+
+def _refusal(status: int, headers: Headers, body: bytes) -> Refusal:
+    after = headers.getRawHeaders("retry-after", [""])[0]
+    retry_after = float(after) if after.isascii() and after.isdecimal() else None
+    try:
+        told = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        detail = f"HTTP {status}, and no problem that tells why: is there a relay at this address?"
+        return Refusal("unexpected-answer", status, detail=detail, retry_after=retry_after, body=body)
+    word = told.type.rpartition("/")[2]
+    return Refusal(word, status, told.title, told.detail, retry_after, told.id, told.attempts, told.sent, body)
+
+
+def _plain(error: Exception) -> str:
+    """Twisted wraps what happened to a connection in lists of failures."""
+    if isinstance(error, ResponseFailed) and error.reasons:
+        error = error.reasons[-1].value
+    return (str(error) or type(error).__name__).rstrip(".")
