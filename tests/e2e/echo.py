@@ -1,0 +1,81 @@
+"""Our WebSocket door with somebody behind it who says everything back: the peer for the conformance cases.
+
+It is the real site, channel, upgrade and adapter; only the hub is another one. Run as a program it prints its port.
+Sizes and counts are lifted as far as the cases go (16 MiB, 64 bytes a fragment): what happens at the limits is tested
+against the whole relay.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable
+from typing import Final
+
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.python import log
+
+from relay.core.limits import MIB, Limits
+from relay.core.model import AgentView, Outcome, Readiness, Submission
+from relay.core.ports import AgentConversation, AgentTransport
+from relay.core.problems import Problem
+from relay.edge.site import make_site
+
+LIMITS: Final = Limits(frame=17 * MIB, fragments=1_000_000, message_seconds=600.0)
+
+
+class Echo:
+    """A conversation that says back what it hears."""
+
+    def __init__(self, transport: AgentTransport) -> None:
+        self._transport = transport
+
+    def received(self, frame: bytes) -> None:
+        self._transport.send(frame)
+
+    def heard(self) -> None:
+        pass
+
+    def drained(self) -> None:
+        pass
+
+    def lost(self, code: int | None, by_relay: bool) -> None:
+        pass
+
+
+class EchoFloor:
+    """A hub that has no agents: whoever connects talks to himself."""
+
+    def submit(self, submission: Submission) -> Awaitable[Outcome]:
+        raise Problem("not-found", "there is only an echo here")
+
+    def admit(self) -> None:
+        pass
+
+    def converse(self, transport: AgentTransport) -> AgentConversation:
+        return Echo(transport)
+
+    def agents(self, *, connected: bool | None, prefix: str, after: str, limit: int) -> Awaitable[list[AgentView]]:
+        raise Problem("not-found", "there is only an echo here")
+
+    def agent(self, agent: str) -> Awaitable[AgentView | None]:
+        raise Problem("not-found", "there is only an echo here")
+
+    def readiness(self) -> Readiness:
+        return Readiness(ready=True, durable=False)
+
+
+def main() -> None:
+    log.startLogging(sys.stdout)
+    site = make_site(
+        hub=EchoFloor(), limits=LIMITS, ack_timeout=5.0, clock=reactor, wall=time.time, names=(), origins=()
+    )
+    address = reactor.listenTCP(0, site, interface="127.0.0.1").getHost()
+    assert isinstance(address, IPv4Address)
+    print(f"relay listening on http://127.0.0.1:{address.port}", flush=True)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()
