@@ -6,6 +6,7 @@ on a broken disk. A free-space mark above what any disk has makes the disk too f
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -32,6 +33,7 @@ def test_a_failed_write_is_said_and_the_restart_reads_what_is_there(
     start: Starter, join: Join, posting: Posting
 ) -> None:
     relay = start()
+    relay.foreseen = re.compile("the store")
     kept = [post(relay.port, "desk", str(number)).json["id"] for number in range(5)]
     witness = join(relay, "witness")
     in_flight = posting(relay, "witness", '"sent"', wait=2)
