@@ -1,0 +1,143 @@
+"""``relay send``: one message, and what became of it."""
+
+from __future__ import annotations
+
+import mimetypes
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from relay.client.commands.common import AGENT, DELIVERED, FAILED, QUEUED, Run, Shift, one_line, say, url_option
+from relay.client.door import Refused
+from relay.client.publisher import Answer, Publisher
+from relay.core.limits import MIB
+from relay.core.model import Reason
+
+TEXT: Final = "text/plain; charset=utf-8"
+LARGEST: Final = 64 * MIB  #: bytes that are read at all; how many are taken is for the relay to say
+
+WHY: Final[dict[str, str]] = {
+    Reason.DRAINING: "the relay is shutting down, and sends it when it is back",
+    Reason.AWAY: "{agent} is away, and gets it when it comes back",
+    Reason.LOST: "{agent} went away meanwhile, and gets it when it comes back",
+    Reason.NACKED: "{agent} did not process it, and gets it again",
+    Reason.SENT: "it was sent to {agent}, and nobody waited for the acknowledgement",
+    Reason.SILENT: "it was sent to {agent}, which has not acknowledged it yet",
+    Reason.SLOW: "{agent} takes nothing at the moment",
+    Reason.WINDOW: "{agent} has as much in hand as it asked for",
+    Reason.BEHIND: "others are ahead of it",
+}
+
+
+@click.command(
+    short_help="Send a message.",
+    epilog="""\b
+Examples:
+  relay send desk-1 "Good morning"
+  relay send desk-1 --file order.json
+  date | relay send desk-1 --wait 10
+\b
+Exit codes: 0 delivered, 3 queued or accepted, 1 failed.""",
+)
+@click.argument("agent", type=AGENT)
+@click.argument("text", required=False)
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Send what stands in this file.",
+)
+@click.option(
+    "--content-type", help="What the message is; otherwise told from the file's name, or text where it can be."
+)
+@click.option("--wait", type=click.IntRange(0, 30), help="Seconds to wait for the acknowledgement.  [relay: 5]")
+@click.option("--async", "respond_async", is_flag=True, help="Be content once the relay has it on its disk.")
+@click.option("--json", "as_json", is_flag=True, help="Print the relay's answer as it came.")
+@url_option
+@click.pass_obj
+def send(
+    run: Run,
+    agent: str,
+    text: str | None,
+    path: Path | None,
+    content_type: str | None,
+    wait: int | None,
+    respond_async: bool,
+    as_json: bool,
+    url: str,
+) -> int:
+    """Send a message to AGENT: TEXT, a file, or what comes on standard input."""
+    payload, guessed = _payload(text, path)
+
+    async def job(shift: Shift) -> int:
+        publisher = Publisher(url, reactor=shift.reactor, token=shift.token)
+        try:
+            answer = await publisher.send(
+                agent, payload, content_type=content_type or guessed, wait=wait, respond_async=respond_async
+            )
+        except Refused as refused:
+            if as_json and refused.problem.body:
+                click.echo(refused.problem.body)
+                return FAILED
+            raise
+        finally:
+            await publisher.close()
+        if not answer.durable:
+            say("this relay keeps its queue in memory only: it does not survive a restart")
+        click.echo(answer.body if as_json else one_line(what_became_of(answer)))
+        return DELIVERED if answer.delivered else QUEUED
+
+    return run(job)
+
+
+def what_became_of(answer: Answer) -> str:
+    """The answer as a line for people."""
+    if answer.delivered:
+        return f"delivered to {answer.agent} ({answer.id})"
+    reason = WHY.get(answer.reason or "", answer.reason or "no reason was given").format(agent=answer.agent)
+    return f"{answer.status} for {answer.agent} ({answer.id}): {reason}"
+
+
+def _payload(text: str | None, path: Path | None) -> tuple[bytes, str]:
+    """The message and its content type, as far as that can be told."""
+    if text is not None:
+        if path is not None:
+            raise click.UsageError("TEXT and --file exclude each other")
+        return _not_empty(_encoded(text)), TEXT
+    if path is not None:
+        with path.open("rb") as file:
+            payload = _not_empty(file.read(LARGEST + 1))
+        return payload, _type_of(payload, mimetypes.guess_type(path.name)[0] or "")
+    stdin = sys.stdin.buffer
+    if stdin.isatty():
+        say("the message is read from here; end it with Ctrl-D")
+    payload = _not_empty(stdin.read(LARGEST + 1))
+    return payload, _type_of(payload, "")
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("TEXT is not valid UTF-8: send it with --file") from None
+
+
+def _not_empty(payload: bytes) -> bytes:
+    if not payload:
+        raise click.UsageError("the message is empty")
+    if len(payload) > LARGEST:
+        raise click.UsageError(f"the message is larger than {LARGEST} bytes")
+    return payload
+
+
+def _type_of(payload: bytes, guess: str) -> str:
+    """The type by the file's name; without one that says it, text where it is text."""
+    if guess and not guess.startswith("text/"):
+        return guess
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return "application/octet-stream"
+    return f"{guess}; charset=utf-8" if guess else TEXT
