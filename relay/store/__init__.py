@@ -1,0 +1,37 @@
+"""Durable memory: the stores, and how a URL names one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+
+from relay.core.ports import MessageStore
+from relay.store.memory import MemoryStore
+
+ALLOWED = "allowed are sqlite:FILE and memory:"
+
+
+def open_store(
+    url: str,
+    *,
+    reactor: IReactorFromThreads,
+    clock: IReactorTime,
+    wall: Callable[[], float],
+    reserve_bytes: int = 8 * 1024 * 1024,
+    min_free_bytes: int = 64 * 1024 * 1024,
+) -> MessageStore:
+    """The store that ``url`` names: ``sqlite:relay.db``, ``sqlite:/var/lib/relay/relay.db`` or ``memory:``.
+
+    Nothing is touched before its ``open`` is called. ``wall`` gives Unix time. ``reserve_bytes`` and
+    ``min_free_bytes`` are for a store on a disk: the size of the reserve file, and the free space below which no new
+    message is taken. Raises ValueError, with what is allowed, for any other URL.
+    """
+    scheme, colon, rest = url.partition(":")
+    if scheme == "memory" and colon:
+        if rest:
+            raise ValueError(f"store {url!r}: nothing may follow 'memory:'; {ALLOWED}")
+        return MemoryStore(wall=wall)
+    if scheme == "redis":
+        raise ValueError(f"store {url!r}: the Redis store is not built yet; {ALLOWED}")
+    raise ValueError(f"store {url!r}: unknown kind of store; {ALLOWED}")

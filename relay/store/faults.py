@@ -1,0 +1,61 @@
+"""What an error of the database means for whoever waits for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import apsw
+from twisted.logger import Logger
+
+from relay.core.ports import StoreBroken, StoreUnavailable
+
+
+class StoreOverloaded(StoreUnavailable):
+    """More waits for the store than it may hold: nothing was done, try again later."""
+
+
+class StoreFull(StoreUnavailable):
+    """There is no room on the disk. What needs none, and what makes some, still goes."""
+
+
+#: After these nothing that the database says can be relied on in this process. A failed fsync is one of them: the
+#: kernel may have dropped the pages and marked them clean, so that a second fsync succeeds without writing anything.
+FATAL: Final = (apsw.IOError, apsw.CorruptError, apsw.NotADBError, apsw.ReadOnlyError, apsw.InternalError)
+
+
+class Health:
+    """Whether a database can still be relied on: one for all of its threads. Once broken, broken for good."""
+
+    log = Logger()
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.broken: StoreBroken | None = None
+
+    def check(self) -> None:
+        """Raise StoreBroken if it is broken."""
+        if self.broken is not None:
+            raise StoreBroken(*self.broken.args)
+
+    def judge(self, error: Exception) -> StoreUnavailable:
+        """Say what this error means for those who waited for what failed. A fatal one breaks the store."""
+        if isinstance(error, StoreUnavailable):
+            return error
+        if is_full(error):
+            return StoreFull(f"no room on the disk for {self._path}")
+        if isinstance(error, apsw.BusyError | apsw.LockedError):
+            return StoreUnavailable(f"{self._path} is locked by another program")
+        if isinstance(error, FATAL):
+            if self.broken is None:
+                self.broken = StoreBroken(f"{self._path} failed: {error}")
+                self.log.critical("the store broke: {error}", error=str(self.broken))
+            return StoreBroken(*self.broken.args)
+        self.log.error("{path}: {kind}: {error}", path=self._path, kind=type(error).__name__, error=str(error))
+        return StoreUnavailable(f"{self._path}: {error}")
+
+
+def is_full(error: Exception) -> bool:
+    """Is the disk full? The index of the log is grown by a call of its own, which says it in other words."""
+    return isinstance(error, apsw.FullError) or (
+        isinstance(error, apsw.IOError) and error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE
+    )
