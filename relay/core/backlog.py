@@ -1,45 +1,17 @@
-"""What is beside the tail: the part of an agent's queue that is on the disk, and the messages that rest."""
+"""What a line has on the disk: places still to be read, what was read and not sent, what rests until its time."""
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
+from dataclasses import replace
 
-from relay.core.entry import Entry, Phase, Saved
-from relay.core.model import Record
+from relay.core.entry import Entry, Phase, Read, Recall, Saved, Send, Step
+from relay.core.model import Page, Record, Trials
 
 RECALL_COUNT = 100
 RECALL_BYTES = 1024 * 1024
 UNKNOWN_SIZE = 64 * 1024  #: what a resting message counts of which only the place was read
-
-
-class Backlog:
-    """The disk's part: places in (cursor, floor) are still to be read, ``ready`` is read and not yet sent."""
-
-    def __init__(self) -> None:
-        self.cursor = 0
-        self.floor = 0
-        self.ready: deque[Record] = deque()
-
-    @property
-    def unread(self) -> bool:
-        return self.cursor + 1 < self.floor
-
-    def begin(self, floor: int, queued: bool) -> None:
-        """Read from the start, as far as ``floor``; from its end where nothing is ``queued``."""
-        self.ready.clear()
-        self.floor = floor
-        self.cursor = 0 if queued else floor - 1
-
-    def read_to(self, last: int) -> None:
-        self.cursor = max(self.cursor, last)
-
-    def spilled(self, place: int) -> None:
-        """A message of the tail was left to the disk."""
-        self.floor = place + 1
-
-    def drop(self, id: str) -> None:
-        self.ready = deque(record for record in self.ready if record.message.id != id)
 
 
 class Resting:
@@ -79,3 +51,128 @@ def _still(item: tuple[float, int, Entry]) -> bool:
     """Is this the entry's own timer still? One that is not saved yet is timed anew when it is."""
     entry = item[2]
     return entry.phase is Phase.RESTING and entry.saved is Saved.YES and entry.trials.not_before == item[0]
+
+
+class Backlog:
+    """Places in (cursor, floor) are still to be read; ``entries`` is the line's, what it has in mind.
+
+    One read at a time: ``next`` says nothing until what it asked for has come.
+    """
+
+    def __init__(self, entries: dict[str, Entry]) -> None:
+        self.resting = Resting()
+        self.reading = False
+        self._entries = entries
+        self._cursor = 0
+        self._floor = 0
+        self._ready: deque[Record] = deque()
+        self._recalled: deque[Record] = deque()
+        self._forgotten: list[Entry] = []
+
+    @property
+    def unread(self) -> bool:
+        """Are there places that were not looked at?"""
+        return self._cursor + 1 < self._floor
+
+    def begin(self, floor: int, queued: bool) -> None:
+        """A session begins: read from the start as far as ``floor``, or nothing where nothing is ``queued``."""
+        self._floor = floor
+        self._cursor = 0 if queued else floor - 1
+
+    def finish(self) -> None:
+        """The session is over: what was read is read again by the next one."""
+        self._ready.clear()
+        self._recalled.clear()
+        self.resting.clear()
+
+    def spilled(self, place: int) -> None:
+        """A message of the tail was left to the disk."""
+        self._floor = place + 1
+
+    def ahead(self) -> bool:
+        """Does something here wait for its first send?"""
+        return self.unread or any(record.trials.attempts == 0 for record in self._ready)
+
+    def next(self, now: float, session: int) -> Step | None:
+        """What comes next from the disk: what has rested, then what was read, then what is still to be read."""
+        if due := self.resting.due(now):
+            self.reading = True
+            return Recall(session, due)
+        while self._recalled:
+            entry = self._entries.get(self._recalled[0].message.id)
+            if entry is not None and entry.phase is Phase.RESTING:
+                return Send(self._recalled[0], entry)
+            self._recalled.popleft()
+        while self._ready:
+            if self._ready[0].message.id not in self._entries:
+                return Send(self._ready[0], None)
+            self._ready.popleft()
+        if self.unread:
+            self.reading = True
+            return Read(session, self._cursor, self._floor)
+        return None
+
+    def take(self, record: Record) -> None:
+        """It was sent, or has ended: if it came from here, it is here no more."""
+        for queue in (self._recalled, self._ready):
+            if queue and queue[0] is record:
+                queue.popleft()
+
+    def drop(self, id: str) -> None:
+        """It is not to be sent now, though it may have been read."""
+        self._ready = deque(record for record in self._ready if record.message.id != id)
+
+    def learn(self, place: int, id: str, phase: Phase, trials: Trials) -> Entry:
+        """Have something in mind that only the disk has."""
+        entry = self._entries[id] = Entry(place, id, 0, None, trials, 0.0, phase, Saved.YES)
+        return entry
+
+    def arrived(self, step: Read, page: Page, session: int) -> None:
+        """What ``Read`` gave. Rows that the line has in mind are no news."""
+        if step.session == session:
+            self._cursor = max(self._cursor, page.last if page.more else step.before - 1)
+            self._ready.extend(record for record in page.records if record.message.id not in self._entries)
+            for place, id, not_before in page.delayed:
+                if id not in self._entries:
+                    self.resting.push(self.learn(place, id, Phase.RESTING, Trials(not_before=not_before)))
+        self._was_read()
+
+    def recalled(self, step: Recall, page: Page, session: int) -> None:
+        """What ``Recall`` gave. What it did not give has ended."""
+        found = {record.message.id: record for record in page.records}
+        for entry in self._rested(step, session):
+            record = found.get(entry.id)
+            if record is None:
+                del self._entries[entry.id]
+                continue
+            if record.trials.attempts > entry.trials.attempts:
+                entry.trials = replace(record.trials, not_before=entry.trials.not_before)
+            entry.place, entry.size = record.place, len(record.message.payload)
+            entry.expires_at = record.message.expires_at
+            self._recalled.append(record)
+        self._was_read()
+
+    def failed(self, step: Read | Recall, again_at: float, session: int) -> None:
+        """A read failed: a range is asked for again at the next call, messages at ``again_at`` (Unix time)."""
+        for entry in self._rested(step, session) if isinstance(step, Recall) else ():
+            entry.trials = replace(entry.trials, not_before=again_at)
+            self.resting.push(entry)
+        self._was_read()
+
+    def _rested(self, step: Recall, session: int) -> list[Entry]:
+        ids = step.ids if step.session == session else ()
+        entries = [self._entries.get(id) for id in ids]
+        return [entry for entry in entries if entry is not None and entry.phase is Phase.RESTING]
+
+    def forget(self, entry: Entry) -> None:
+        """Its end is recorded. What is being read may have been read before that: then it is kept in mind a little."""
+        if self.reading:
+            self._forgotten.append(entry)
+        elif self._entries.get(entry.id) is entry:
+            del self._entries[entry.id]
+
+    def _was_read(self) -> None:
+        self.reading = False
+        forgotten, self._forgotten = self._forgotten, []
+        for entry in forgotten:
+            self.forget(entry)

@@ -19,7 +19,10 @@ class Flow:
     stalled_since: float | None = None
 
     def look(self, now: float, unsent: int, taken: int) -> bool:
-        """Take the figures of this moment. Returns True if bytes that waited at the last look have left: a sign of life."""
+        """Take the figures of this moment.
+
+        Returns True if bytes that waited at the last look have left: a sign of life.
+        """
         moved = self.waiting > 0 and taken > self.taken
         if moved or unsent == 0 or self.waiting == 0:
             self.progress_at = now

@@ -20,10 +20,7 @@ until then the disk does not show the truth, and the order would be wrong.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import replace
-
-from relay.core.backlog import Backlog, Resting
+from relay.core.backlog import Backlog
 from relay.core.entry import Entry, Phase, Read, Recall, Saved, Send, Step, Tail
 from relay.core.model import Message, Page, Record, Trials
 
@@ -39,69 +36,43 @@ class Line:
         self.agent = agent
         self.entries: dict[str, Entry] = {}
         self.flying = 0
-        self.session = 0  #: counts them; even = nobody is here
+        self._session = 0  #: counts beginnings and ends; even = nobody is here
         self._tail = Tail()
-        self._backlog = Backlog()
-        self._resting = Resting()
-        self._recalled: deque[Record] = deque()
-        self._reading = False
-        self._forgotten: list[Entry] = []
-        self._unsettled = 0
+        self._backlog = Backlog(self.entries)
+        self._unsettled = 0  #: messages that an earlier session left, with writes under way
 
     # -- what the hub asks
 
     @property
     def live(self) -> bool:
         """Does a session hold the agent?"""
-        return self.session % 2 == 1
+        return self._session % 2 == 1
 
     @property
     def empty(self) -> bool:
         """Is there nothing that must be kept in mind?"""
-        return not self.live and not self.entries and not self._reading
+        return not self.live and not self.entries and not self._backlog.reading
 
     def ahead(self) -> bool:
         """Does an earlier message wait for its first send?"""
-        if self._tail.entries or self._backlog.unread:
-            return True
-        return any(record.trials.attempts == 0 for record in self._backlog.ready)
+        return bool(self._tail) or self._backlog.ahead()
 
     def due_at(self) -> float | None:
         """When the next resting message may be sent (Unix time), if there is one."""
-        return self._resting.due_at()
+        return self._backlog.resting.due_at()
 
     def next(self, now: float) -> Step | None:
         """What to do next, if there were room for a message.
 
         A ``Send`` is answered by ``sent`` or ``unsendable`` before the next call, or not done at all.
         """
-        if not self.live or self._unsettled or self._reading:
+        if not self.live or self._unsettled or self._backlog.reading:
             return None
-        if due := self._resting.due(now):
-            self._reading = True
-            return Recall(self.session, due)
-        if step := self._from_disk():
-            return step
-        if self._backlog.unread:
-            self._reading = True
-            return Read(self.session, self._backlog.cursor, self._backlog.floor)
+        step = self._backlog.next(now, self._session)
         first = self._tail.first()
-        if first is None or first.saved is not Saved.YES or first.message is None:
-            return None
+        if step is not None or first is None or first.saved is not Saved.YES or first.message is None:
+            return step
         return Send(Record(first.place, first.message, first.trials), first)
-
-    def _from_disk(self) -> Send | None:
-        while self._recalled:
-            entry = self.entries.get(self._recalled[0].message.id)
-            if entry is not None and entry.phase is Phase.RESTING:
-                return Send(self._recalled[0], entry)
-            self._recalled.popleft()
-        ready = self._backlog.ready
-        while ready:
-            if ready[0].message.id not in self.entries:
-                return Send(ready[0], None)
-            ready.popleft()
-        return None
 
     # -- a message's way
 
@@ -120,15 +91,12 @@ class Line:
 
     def unsendable(self, step: Send) -> Entry:
         """It is not sent after all, but ends (expired, too large). Returns its entry, for ``end``."""
-        entry = step.entry
-        if entry is None:
-            item = step.record.message
-            entry = Entry(step.record.place, item.id, len(item.payload), None, step.trials, item.expires_at)
-            entry.phase, entry.saved = Phase.RESTING, Saved.YES
-            self.entries[entry.id] = entry
-        for queue in (self._recalled, self._backlog.ready):
-            if queue and queue[0] is step.record:
-                queue.popleft()
+        self._backlog.take(step.record)
+        if step.entry is not None:
+            return step.entry
+        item = step.record.message
+        entry = self._backlog.learn(step.record.place, item.id, Phase.RESTING, step.trials)
+        entry.size, entry.expires_at = len(item.payload), item.expires_at
         return entry
 
     def fly(self, entry: Entry, trials: Trials) -> None:
@@ -157,7 +125,7 @@ class Line:
 
     def _time(self, entry: Entry) -> None:
         if self.live and not entry.left:
-            self._resting.push(entry)
+            self._backlog.resting.push(entry)
 
     def end(self, entry: Entry) -> None:
         """It has ended, whatever the store says; it is kept in mind until ``forget``, so that it is not sent again."""
@@ -175,69 +143,32 @@ class Line:
         """The store knows its end, or never knew of it."""
         if entry.phase is not Phase.ENDED:
             self.end(entry)
-        if self._reading:
-            self._forgotten.append(entry)  # what is being read may have been read before the end was written
-        elif self.entries.get(entry.id) is entry:
-            del self.entries[entry.id]
+        self._backlog.forget(entry)
 
     def tombstone(self, id: str) -> Entry:
         """An end of a message that only the disk has: it must not be sent though the disk still shows it."""
-        entry = self._from_afar(id, 0, Phase.ENDED, Trials())
         self._backlog.drop(id)
-        return entry
+        return self._backlog.learn(0, id, Phase.ENDED, Trials())
 
     def defer(self, id: str, not_before: float) -> None:
         """A message that only the disk has is not sent before that time (Unix time)."""
-        if len(self._resting) < DEFERRED:
-            self._time(self._from_afar(id, 0, Phase.RESTING, Trials(not_before=not_before)))
+        if len(self._backlog.resting) < DEFERRED:
             self._backlog.drop(id)
-
-    def _from_afar(self, id: str, place: int, phase: Phase, trials: Trials) -> Entry:
-        self.entries[id] = entry = Entry(place, id, 0, None, trials, 0.0, phase, Saved.YES)
-        return entry
+            self._time(self._backlog.learn(0, id, Phase.RESTING, Trials(not_before=not_before)))
 
     # -- the disk
 
     def arrived(self, step: Read, page: Page) -> None:
-        """What ``Read`` gave. Rows that the line has in mind are no news."""
-        if step.session == self.session:
-            self._backlog.read_to(page.last if page.more else step.before - 1)
-            self._backlog.ready.extend(record for record in page.records if record.message.id not in self.entries)
-            for place, id, not_before in page.delayed:
-                if id not in self.entries:
-                    self._time(self._from_afar(id, place, Phase.RESTING, Trials(not_before=not_before)))
-        self._was_read()
+        """What ``Read`` gave."""
+        self._backlog.arrived(step, page, self._session)
 
     def recalled(self, step: Recall, page: Page) -> None:
-        """What ``Recall`` gave. What it did not give has ended."""
-        found = {record.message.id: record for record in page.records}
-        for id in step.ids if step.session == self.session else ():
-            entry = self.entries.get(id)
-            if entry is None or entry.phase is not Phase.RESTING:
-                continue
-            if (record := found.get(id)) is None:
-                del self.entries[id]
-                continue
-            if record.trials.attempts > entry.trials.attempts:
-                entry.trials = replace(record.trials, not_before=entry.trials.not_before)
-            entry.place, entry.size = record.place, len(record.message.payload)
-            entry.expires_at = record.message.expires_at
-            self._recalled.append(record)
-        self._was_read()
+        """What ``Recall`` gave."""
+        self._backlog.recalled(step, page, self._session)
 
     def unread(self, step: Read | Recall, again_at: float) -> None:
-        """A read failed: a range is asked for again at the next call, messages at ``again_at`` (Unix time)."""
-        for id in step.ids if isinstance(step, Recall) and step.session == self.session else ():
-            entry = self.entries.get(id)
-            if entry is not None and entry.phase is Phase.RESTING:
-                self.rest(entry, replace(entry.trials, not_before=again_at))
-        self._was_read()
-
-    def _was_read(self) -> None:
-        self._reading = False
-        forgotten, self._forgotten = self._forgotten, []
-        for entry in forgotten:
-            self.forget(entry)
+        """A read failed. What it asked for is asked for again; messages not before ``again_at`` (Unix time)."""
+        self._backlog.failed(step, again_at, self._session)
 
     def _spill(self) -> None:
         """Leave to the disk what need not be in memory: always the front, so that the order stays."""
@@ -255,16 +186,14 @@ class Line:
 
         ``next_place``: higher than any place given so far; ``queued``: does the store hold anything for the agent?
         """
-        self.session += 1
+        self._session += 1
         first = self._tail.first()
         self._backlog.begin(next_place if first is None else first.place, queued or self._unsettled > 0)
 
     def finish(self) -> list[Entry]:
         """The session is over. Returns what was flying: the hub says ``leave`` of each, with its new trials."""
-        self.session += 1
-        self._backlog.ready.clear()
-        self._recalled.clear()
-        self._resting.clear()
+        self._session += 1
+        self._backlog.finish()
         entries = list(self.entries.values())
         for entry in entries:
             if entry.phase is Phase.RESTING and not entry.left:

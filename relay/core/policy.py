@@ -70,7 +70,7 @@ def failed(trials: Trials, now: float) -> Trials:
 
 
 def nacked(trials: Trials, now: float, delay: float | None) -> Trials:
-    """After a nack with requeue, or a break that was blamed on it: it waits ``delay`` s, else by the number of nacks."""
+    """After a nack with requeue, or a blamed break: it waits ``delay`` s, else by the number of nacks."""
     nacks = trials.nacks + 1
     pause = nack_pause(nacks) if delay is None else delay
     return replace(failed(trials, now), nacks=nacks, not_before=now + pause)

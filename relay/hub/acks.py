@@ -71,7 +71,7 @@ class AckTable:
             self._crowd.went()
 
     def wait(self, waiter: Waiter, seconds: float) -> Deferred[Reason | None]:
-        """Wait: fires None when the message ended or is gone, a reason when waiting is pointless, SILENT after ``seconds``."""
+        """Fires None when the message ended or is gone, else why waiting is over: SILENT after ``seconds``."""
         over = waiter.over = Deferred()
         over.addTimeout(seconds, self._clock, onTimeoutCancel=_silent)
         return over.addBoth(_waited, waiter)

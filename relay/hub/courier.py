@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 
 from relay.core import policy, wire
-from relay.core.entry import Entry, Read, Recall, Saved, Send
+from relay.core.entry import Entry, Saved, Send
 from relay.core.line import Line
-from relay.core.model import NOTHING, Depth, End, Message, Page, Reason, Record, Status
+from relay.core.model import NOTHING, Depth, End, Message, Reason, Record, Status
 from relay.core.ports import StoreUnavailable
-from relay.hub import resend
+from relay.hub import intake, resend
 from relay.hub.acks import AckTable, Ending
+from relay.hub.alarm import Alarm
 from relay.hub.context import Context
 from relay.hub.outlet import Outlet
-
-READ_AGAIN = 1.0  #: seconds after a read of the store failed
 
 
 class Courier:
     """One agent's messages on their way. Lives as long as there is a session, or something under way."""
-
-    log = Logger()
 
     def __init__(self, agent: str, context: Context, retire: Callable[[Courier], object]) -> None:
         self.agent = agent
@@ -35,8 +30,7 @@ class Courier:
         self.held = NOTHING  #: accepted, and neither durable nor ended
         self._retire = retire
         self._pumping = False
-        self._timer: IDelayedCall | None = None
-        self._timer_at = 0.0
+        self._alarm = Alarm(context.clock, self._wake)
 
     @property
     def idle(self) -> bool:
@@ -68,7 +62,7 @@ class Courier:
         if self.transmit(entry.message, trials.attempts, queued=False):
             self.line.fly(entry, trials)
             self.was_sent(entry)
-            self._set_timer()
+            self._set_alarm()
         else:
             self.end(entry, Status.REJECTED, "too-large-for-agent")
 
@@ -111,7 +105,7 @@ class Courier:
         finally:
             self._pumping = False
         if self.outlet is not None:
-            self._set_timer()
+            self._set_alarm()
         elif self.idle:
             self._retire(self)
 
@@ -126,37 +120,8 @@ class Courier:
         if isinstance(step, Send):
             return self._send(step, outlet)
         if step is not None:
-            self._read(step)
+            intake.read(self, step)
         return step is not None
-
-    def _read(self, step: Read | Recall) -> None:
-        context, store = self.context, self.context.ledger.store
-        limits, now = context.limits, context.wall()
-        work: Awaitable[Page]
-        if isinstance(step, Read):
-            work = store.page(self.agent, step.after, step.before, now, limits.page_count, limits.page_bytes)
-        else:
-            work = store.load(self.agent, step.ids)
-        taken = Deferred.fromCoroutine(self._take(step, work))
-        taken.addErrback(lambda failure: self.log.failure("reading a queue went wrong", failure))
-
-    async def _take(self, step: Read | Recall, work: Awaitable[Page]) -> None:
-        try:
-            page = await work
-        except StoreUnavailable:
-            self.context.clock.callLater(READ_AGAIN, self._read_again, step)
-            return
-        for id in page.corrupt:
-            self.end_unseen(id, Status.DEAD, "corrupt")
-        if isinstance(step, Read):
-            self.line.arrived(step, page)
-        else:
-            self.line.recalled(step, page)
-        self.pump()
-
-    def _read_again(self, step: Read | Recall) -> None:
-        self.line.unread(step, self.context.wall())
-        self.pump()
 
     def _send(self, step: Send, outlet: Outlet) -> bool:
         message = step.record.message
@@ -229,29 +194,17 @@ class Courier:
 
     # -- time
 
-    def _set_timer(self) -> None:
-        """Wake up when the next message is due again. A timer that is early enough is left alone: waking is cheap."""
-        now = self.context.clock.seconds()
-        due_at, resend_in = self.line.due_at(), self.outlet.resend_in() if self.outlet else None
-        delays = [max(0.0, due_at - self.context.wall())] if due_at is not None else []
-        delays += [resend_in] if resend_in is not None else []
-        if not delays:
-            return
-        at = now + min(delays)
-        if self._timer is not None:
-            if self._timer_at <= at:
-                return
-            self._timer.cancel()
-        self._timer_at = at
-        self._timer = self.context.clock.callLater(at - now, self._wake)
+    def _set_alarm(self) -> None:
+        """Wake up when the next message is due again."""
+        if (due_at := self.line.due_at()) is not None:
+            self._alarm.set(max(0.0, due_at - self.context.wall()))
+        if self.outlet is not None and (resend_in := self.outlet.resend_in()) is not None:
+            self._alarm.set(resend_in)
 
     def _wake(self) -> None:
-        self._timer = None
         resend.what_is_due(self)
         self.pump()
 
     def rest(self) -> None:
         """Its session is over: no timer is left."""
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        self._alarm.off()

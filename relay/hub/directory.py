@@ -17,7 +17,7 @@ class Directory:
 
     def opened(self, snapshot: Snapshot) -> None:
         """Take over what the store knows."""
-        self._seen = {agent: 0.0 for agent in snapshot.depths} | snapshot.seen
+        self._seen = dict.fromkeys(snapshot.depths, 0.0) | snapshot.seen
         self._names = sorted(self._seen)
 
     def seen(self, agent: str, at: float) -> None:

@@ -1,4 +1,4 @@
-"""The hub's book-keeping with its store: what is queued for whom, what could not be recorded yet, is the store there."""
+"""The hub's books with its store: what is queued for whom, what could not be recorded yet, is the store there."""
 
 from __future__ import annotations
 

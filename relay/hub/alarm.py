@@ -1,0 +1,37 @@
+"""One timer that many wishes share: it rings at the earliest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+
+class Alarm:
+    """Rings once, at the earliest time it was set to. Who is woken sets it anew: waking too early is cheap."""
+
+    def __init__(self, clock: IReactorTime, ring: Callable[[], object]) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._timer: IDelayedCall | None = None
+        self._at = 0.0
+
+    def set(self, delay: float) -> None:
+        """Ring in ``delay`` seconds, or earlier."""
+        at = self._clock.seconds() + delay
+        if self._timer is not None:
+            if self._at <= at:
+                return
+            self._timer.cancel()
+        self._at = at
+        self._timer = self._clock.callLater(delay, self._rings)
+
+    def off(self) -> None:
+        """Do not ring."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _rings(self) -> None:
+        self._timer = None
+        self._ring()

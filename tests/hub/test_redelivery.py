@@ -1,0 +1,179 @@
+"""Redelivery, its limit and its blame (protocol 2.3)."""
+
+from __future__ import annotations
+
+from tests.hub.support import Agent, Floor
+
+DAY = 86400.0
+
+
+def test_redeliveries_are_further_apart_each_time() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    floor.post(wait=0)
+    assert agent.messages() == [1]
+    for pause in (10, 20, 40, 80):
+        floor.pass_time(pause - 1)
+        agent.conversation.heard()
+        assert agent.messages() == []
+        floor.pass_time(1)
+        assert agent.messages() == [1]
+
+
+def test_a_redelivery_counts_its_attempts() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    floor.post(wait=0)
+    floor.pass_time(30)
+    assert [(frame["attempt"], frame["queued"]) for frame in agent.heard("message")] == [
+        (1, False),
+        (2, True),
+        (3, True),
+    ]
+
+
+def test_an_agent_may_ask_for_no_redelivery_in_its_session() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=0)
+    floor.post(wait=0)
+    agent.messages()
+    for _ in range(100):
+        floor.pass_time(20)
+        agent.conversation.heard()
+    assert agent.messages() == []
+
+
+def test_nothing_is_sent_again_while_a_post_waits_for_it() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=2)
+    floor.post(wait=20)
+    agent.messages()
+    floor.pass_time(19)
+    assert agent.messages() == []
+    floor.pass_time(1)
+    assert agent.messages() == [1]
+
+
+def test_progress_starts_the_clock_afresh() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    floor.post(wait=0)
+    (id,) = agent.ids()
+    for _ in range(5):
+        floor.pass_time(9)
+        agent.say("progress", id=id)
+    assert agent.messages() == []
+    floor.pass_time(10)
+    assert agent.messages() == [1]
+
+
+def test_the_clock_stands_still_while_bytes_have_not_left() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    agent.wire.stalled = True
+    floor.post("x" * 1000, wait=0)
+    for _ in range(25):
+        floor.pass_time(1)
+        agent.wire.take(10)
+    assert len(agent.messages()) == 1
+    agent.wire.stalled = False
+    agent.wire.take()
+    floor.pass_time(8)
+    assert agent.messages() == []
+    floor.pass_time(4)
+    assert len(agent.messages()) == 1
+
+
+def test_a_redelivery_uses_the_place_that_it_has() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10, max_in_flight=1)
+    floor.post(wait=0)
+    floor.post(wait=0)
+    floor.pass_time(10)
+    assert agent.messages() == [1, 1]
+
+
+def test_a_message_is_dead_after_16_failures_and_at_the_earliest_a_day() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=600)
+    floor.post(wait=0)
+    (id,) = agent.ids()
+    sends = 1
+    for _ in range(int(DAY / 30) + 60):
+        floor.pass_time(30, step=30)
+        agent.conversation.heard()
+        sends += len(agent.ids())
+    assert sends == 145
+    assert floor.ended()[id] == ("dead", "attempts")
+    agent.leave()
+    assert floor.agent().register().messages() == []
+
+
+def test_a_message_that_breaks_its_session_alone_waits_and_lets_others_go_first() -> None:
+    floor = Floor()
+    agent = floor.agent().register(max_in_flight=1)
+    floor.post(wait=0)
+    floor.post(wait=0)
+    agent.crash()
+    agent = floor.agent().register(max_in_flight=1)
+    assert agent.messages() == [2]
+
+
+def test_an_orderly_end_blames_nobody() -> None:
+    floor = Floor()
+    agent = floor.agent().register(max_in_flight=1)
+    floor.post(wait=0)
+    agent.leave(1001)
+    assert floor.agent().register().messages() == [1]
+
+
+def test_after_three_breaks_with_several_in_flight_the_window_starts_at_one_and_doubles() -> None:
+    floor = Floor()
+    for _ in range(20):
+        floor.post(wait=0)
+    for _ in range(3):
+        agent = floor.agent().register()
+        assert len(agent.messages()) == 20
+        agent.crash()
+    agent = floor.agent().register()
+    sizes = []
+    while ids := agent.ids():
+        sizes.append(len(ids))
+        agent.ack(ids[0])
+        if len(ids) > 1:
+            agent.ack(*ids[1:])
+    assert sizes[:3] == [1, 2, 8]
+
+
+def test_only_the_poisonous_message_ends_dead() -> None:
+    floor = Floor(redelivery_age=600)
+    poison = 7
+    for _ in range(12):
+        floor.post(wait=0)
+    processed: set[int] = set()
+    for _ in range(2000):
+        agent = floor.agent().register()
+        if _work(agent, poison, processed):
+            agent.crash()
+        else:
+            agent.leave()
+        floor.pass_time(20, step=20)
+        if not floor.queued():
+            break
+    assert processed == set(range(1, 13)) - {poison}
+    assert list(floor.ended().values()) == [("dead", "attempts")]
+
+
+def _work(agent: Agent, poison: int, processed: set[int]) -> bool:
+    """Acknowledge message by message; True when the poison was met."""
+    while frames := agent.heard("message"):
+        if any(frame["payload"] == poison for frame in frames):
+            first = frames[0]
+            if first["payload"] != poison:
+                processed.add(first["payload"])
+                agent.ack(first["id"])
+            return True
+        for frame in frames:
+            processed.add(frame["payload"])
+            agent.ack(frame["id"])
+    return False
