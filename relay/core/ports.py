@@ -6,7 +6,7 @@ A Deferred is an Awaitable, so that Twisted's types need not be named here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from relay.core.model import AgentView, Depth, Outcome, Page, Readiness, Snapshot, Submission, Write
 
@@ -21,6 +21,24 @@ class StoreBroken(StoreUnavailable):
 
 class StoreRefused(Exception):
     """The store cannot be opened: damaged, of another version, locked, not writable. The text says which and where."""
+
+
+class Cancellable(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> object: ...
+
+    def active(self) -> bool: ...
+
+
+class Clock(Protocol):
+    """Monotonic time and timers: ``IReactorTime`` in the small."""
+
+    def seconds(self) -> float: ...
+
+    def callLater(  # noqa: N802 - the name by which Twisted's clocks go
+        self, delay: float, call: Callable[..., object], *args: Any, **kw: Any
+    ) -> Cancellable: ...
 
 
 class MessageStore(Protocol):
