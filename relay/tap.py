@@ -1,0 +1,234 @@
+"""The staircase: reads the settings, builds every room and joins them. Nothing else builds, or imports the reactor."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import txaio.tx
+from autobahn.websocket import USES_NVX
+from twisted.application.service import IService
+from twisted.internet import reactor
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ReactorNotRunning
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
+from twisted.python import usage
+
+import relay
+from relay.config import Config, ConfigError, load
+from relay.core.ports import MessageStore
+from relay.daemon import Door, RelayService
+from relay.edge.site import make_site
+from relay.edge.systemd import notify
+from relay.endpoints import with_backlog
+from relay.hub.service import Hub
+from relay.store import open_store
+
+log = Logger()
+
+#: How much longer than the contract allows a step of stopping may take until it is left alone, in seconds.
+GRACE: Final = 10.0
+
+
+class Options(usage.Options):
+    """The options of ``twistd relay``. What is not given is left to the environment and the file."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Settings come from a TOML file, then RELAY_* in the environment (RELAY_ACK_TIMEOUT=5), then these options: "
+        "later wins. Limits are set in the file's table [limits], or as RELAY_LIMITS_PAYLOAD=2MiB."
+    )
+    optFlags: Final = [
+        ["insecure-open", None, "Listen beyond this machine although nobody has to say who they are."],
+    ]
+    optParameters: Final = [
+        ["config", "c", None, "TOML file with settings (RELAY_CONFIG)."],
+        ["store", None, None, "Where messages are kept: sqlite:PATH or memory: [sqlite:relay.db]"],
+        ["store-min-free", None, None, "Keep nothing new when the disk has less space than this. [64MiB]"],
+        ["store-reserve", None, None, "Size of the file that is given up when the disk is full. [8MiB]"],
+        ["ack-timeout", None, None, "Seconds that a publisher waits for the ACK by default. [5]"],
+        ["heartbeat", None, None, "Seconds between two pings to an agent. [30]"],
+        ["on-duplicate", None, None, "A second registration of a live agent: reject, replace, or choice. [reject]"],
+        ["node", None, None, "This node's name, told to agents. [the machine's name]"],
+        ["auth-file", None, None, "Who may do what; not built yet."],
+    ]
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self.lists: dict[str, list[str]] = {}
+
+    def opt_listen(self, endpoint: str) -> None:
+        """Where to listen, as a Twisted endpoint; may be given again. [tcp:8080:interface=127.0.0.1]"""
+        self.lists.setdefault("listen", []).append(endpoint)
+
+    def opt_server_name(self, name: str) -> None:
+        """A name by which clients may call the relay (Host); may be given again."""
+        self.lists.setdefault("server_name", []).append(name)
+
+    def opt_origin(self, origin: str) -> None:
+        """An origin whose web pages may use the relay; may be given again."""
+        self.lists.setdefault("origin", []).append(origin)
+
+    def opt_version(self) -> NoReturn:
+        """Print the relay's version and exit."""
+        sys.stdout.write(f"relay {relay.__version__}\n")
+        sys.exit(0)
+
+    def parseArgs(self, *args: str) -> None:
+        if args:
+            raise usage.UsageError(f"it takes no arguments, but was given {' '.join(args)}")
+
+    def parseOptions(self, options: Any = None) -> None:
+        try:
+            usage.Options.parseOptions(self, options)
+        except usage.UsageError as error:
+            # twistd would print its whole help above this.
+            sys.exit(f"relay: {error}; see `twistd relay --help`")
+
+    def settings(self) -> dict[str, Any]:
+        """What was given, by the keys of the configuration."""
+        given = {name.replace("-", "_"): value for name, value in self.items() if name != "config"}
+        # usage counts how often a flag was given.
+        given["insecure_open"] = True if self["insecure-open"] else None
+        return given | self.lists
+
+
+@dataclass
+class Process:
+    """The process around the service: how it is told to stop, and how it says how it ended."""
+
+    notify_socket: str | None
+    dying: bool = False
+
+    def take_signals(self) -> None:
+        """SIGTERM and SIGINT stop the reactor. By Twisted's own handlers twistd would end killed, not with status 0."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, _frame: FrameType | None) -> None:
+        log.info("{name}: the relay stops", name=signal.Signals(number).name)
+        IReactorFromThreads(reactor).callFromThread(self.stop)
+
+    def stop(self) -> None:
+        """Stop the reactor; while it is stopping already this changes nothing."""
+        with suppress(ReactorNotRunning):
+            reactor.stop()
+
+    def notify(self, *lines: str) -> None:
+        notify(self.notify_socket, *lines)
+
+    def die(self, why: str) -> None:
+        if self.dying:
+            return
+        self.dying = True
+        why = " ".join(why.split())
+        log.critical("{why}", why=why)
+        # sys.stderr is the log by now.
+        print(f"relay: {why}", file=sys.__stderr__, flush=True)
+        # twistd returns 0 whenever the reactor has stopped, and asks nobody.
+        atexit.register(_exit, 1)
+        reactor.callWhenRunning(self.stop)
+
+
+def _exit(status: int) -> None:
+    sys.stdout.flush()
+    os._exit(status)
+
+
+def makeService(options: Options) -> IService:
+    """Build the relay. Settings that cannot be used end the process with one line."""
+    try:
+        config = load(options["config"], os.environ, options.settings())
+        return build(config, Process(os.environ.get("NOTIFY_SOCKET")))
+    except ConfigError as error:
+        sys.exit(f"relay: {error}")
+
+
+def build(config: Config, process: Process) -> RelayService:
+    """Join the rooms as ``config`` says. Raises ConfigError."""
+    prepare()
+    hub = Hub(
+        store=make_store(config),
+        clock=reactor,
+        wall=time.time,
+        random=random.SystemRandom(),
+        limits=config.limits,
+        ack_timeout=config.ack_timeout,
+        heartbeat=config.heartbeat,
+        on_duplicate=config.on_duplicate,
+        node=config.node or socket.gethostname(),
+        server=f"relay/{relay.__version__}",
+    )
+    site = make_site(
+        hub=hub,
+        limits=config.limits,
+        ack_timeout=config.ack_timeout,
+        clock=reactor,
+        wall=time.time,
+        names=config.server_name,
+        origins=config.origin,
+    )
+    reactor.callWhenRunning(process.take_signals)
+    log.info(
+        "relay {version} keeps messages in {store}; nobody has to say who they are, so {who} may connect",
+        version=relay.__version__,
+        store=config.store,
+        who="ANYBODY" if config.insecure_open else "only this machine",
+    )
+    return RelayService(
+        engine=hub,
+        factory=site,
+        doors=[make_door(text) for text in config.listen],
+        surroundings=process,
+        clock=reactor,
+        patience=config.limits.drain_seconds + 2 * config.limits.close_seconds + GRACE,
+        strangers=config.insecure_open,
+    )
+
+
+def make_store(config: Config) -> MessageStore:
+    try:
+        return open_store(
+            config.store,
+            reactor=IReactorFromThreads(reactor),
+            clock=reactor,
+            wall=time.time,
+            reserve_bytes=config.store_reserve,
+            min_free_bytes=config.store_min_free,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def make_door(text: str) -> Door:
+    try:
+        return Door(text, serverFromString(reactor, with_backlog(text)))
+    except Exception as error:
+        # A parser, a plugin's too, says in any exception it likes that it cannot read its string.
+        raise ConfigError(f"listen: {text} is not an endpoint: {type(error).__name__}: {error}") from error
+
+
+def prepare() -> None:
+    """Set the process up: timers of Autobahn on our reactor, as many descriptors as we may have."""
+    # Autobahn's timers ignore the reactor that they are given, and follow this one.
+    txaio.tx.config.loop = reactor  # type: ignore[assignment]  # its type is read from its default, None
+    if not USES_NVX:
+        log.warn("autobahn runs without NVX: frames cost three times the CPU")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        log.warn("the limit of file descriptors stays at {soft}: {error}", soft=soft, error=error)
+    else:
+        log.info("up to {hard} file descriptors", hard=hard)
