@@ -42,6 +42,9 @@ class Engine(Protocol):
 class Surroundings(Protocol):
     """What the daemon asks of the process that it runs in."""
 
+    def begin(self) -> None:
+        """The service starts: make the process ready for it."""
+
     def notify(self, *lines: str) -> None:
         """Tell the service manager."""
 
@@ -91,6 +94,7 @@ class RelayService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
+        self.surroundings.begin()
         self.engine.on_fatal(self._fatal)
         self.state = State.STARTING
         starting = Deferred.fromCoroutine(self._start()).addErrback(self._cannot_start)

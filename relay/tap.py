@@ -111,8 +111,15 @@ class Process:
     notify_socket: str | None
     dying: bool = False
 
-    def take_signals(self) -> None:
-        """SIGTERM and SIGINT stop the reactor. By Twisted's own handlers twistd would end killed, not with status 0."""
+    def begin(self) -> None:
+        """Set the process up: as many descriptors as it may have, and signals that stop the reactor."""
+        if not USES_NVX:
+            log.warn("autobahn runs without NVX: frames cost three times the CPU")
+        raise_descriptors()
+        # After the reactor took the signals: by its handlers twistd would end killed by SIGTERM, not with status 0.
+        reactor.callWhenRunning(self._take_signals)
+
+    def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
 
@@ -157,7 +164,8 @@ def makeService(options: Options) -> IService:
 
 def build(config: Config, process: Process) -> RelayService:
     """Join the rooms as ``config`` says. Raises ConfigError."""
-    prepare()
+    # Autobahn's timers ignore the reactor that they are given, and follow this one.
+    txaio.tx.config.loop = reactor  # type: ignore[assignment]  # its type is read from its default, None
     hub = Hub(
         store=make_store(config),
         clock=reactor,
@@ -179,7 +187,6 @@ def build(config: Config, process: Process) -> RelayService:
         names=config.server_name,
         origins=config.origin,
     )
-    reactor.callWhenRunning(process.take_signals)
     log.info(
         "relay {version} keeps messages in {store}; nobody has to say who they are, so {who} may connect",
         version=relay.__version__,
@@ -219,12 +226,8 @@ def make_door(text: str) -> Door:
         raise ConfigError(f"listen: {text} is not an endpoint: {type(error).__name__}: {error}") from error
 
 
-def prepare() -> None:
-    """Set the process up: timers of Autobahn on our reactor, as many descriptors as we may have."""
-    # Autobahn's timers ignore the reactor that they are given, and follow this one.
-    txaio.tx.config.loop = reactor  # type: ignore[assignment]  # its type is read from its default, None
-    if not USES_NVX:
-        log.warn("autobahn runs without NVX: frames cost three times the CPU")
+def raise_descriptors() -> None:
+    """Raise the soft limit of file descriptors to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

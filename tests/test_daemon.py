@@ -93,6 +93,11 @@ class World:
     told: list[str] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
 
+    begun: bool = False
+
+    def begin(self) -> None:
+        self.begun = True
+
     def notify(self, *lines: str) -> None:
         self.told.extend(lines)
 
@@ -123,6 +128,7 @@ class House:
 def test_no_door_opens_before_the_store_is_open() -> None:
     house = House(Place(), Place(UNIXAddress(b"/run/relay")))
     house.service.startService()
+    assert house.world.begun
     assert house.listening == [False, False]
     assert not house.world.told
     house.engine.opening.callback(None)
