@@ -24,6 +24,12 @@ class Limits:
     wait_max: float = 30.0  #: ``Prefer: wait``
     # messages
     ttl: float = 7 * 86400.0
+    ttl_max: float = 30 * 86400.0
+    reply: int = 64 * KIB  #: an ACK's ``reply``
+    headers_given: int = 32  #: headers of a message that are given to its agent …
+    headers_bytes: int = 8 * KIB  #: … and their names and values together
+    batch_count: int = 100  #: messages of one ``messages`` frame …
+    batch_bytes: int = MIB  #: … and their bytes; one of any size alone
     queue_count: int = 100_000  #: messages queued for one agent
     queue_bytes: int = 256 * MIB
     total_count: int = 10_000_000  #: messages queued in all

@@ -53,6 +53,10 @@ class Message:
     form: Form
     created_at: float  #: Unix time, seconds
     expires_at: float  #: Unix time, seconds; past that it is not sent any more
+    headers: tuple[tuple[str, str], ...] = ()  #: given to the agent, names in lower case
+    topic: str | None = None  #: a newer message of the same agent and topic replaces it
+    publisher: str = ""  #: who may look at it; without authentication all are one
+    callback: str | None = None  #: URL that its end is told to
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,12 @@ class Submission:
     form: Form
     wait: float  #: seconds to wait for the ACK, from acceptance
     respond_async: bool = False
+    ttl: float | None = None  #: seconds; None: the default; 0: now or never. More than the most is clamped
+    topic: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()  #: names in lower case
+    key: str | None = None  #: ``Idempotency-Key``
+    callback: str | None = None
+    publisher: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,9 @@ class Outcome:
     attempts: int
     reason: Reason | None = None  #: with ``queued`` and ``accepted``
     durable: bool = True  #: False where the store is only memory
+    reply: bytes | None = None  #: the agent's, JSON as it came; with ``delivered``
+    ttl: int | None = None  #: seconds that apply, where a TTL was asked for
+    replay: bool = False  #: the answer to a repeat with the same idempotency key
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +144,74 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Key:
+    """An idempotency key: per publisher and agent it names one message (protocol 1.1 'Idempotency')."""
+
+    publisher: str
+    agent: str
+    key: str
+    digest: bytes  #: of the payload and its content type
+    until: float  #: Unix time; remembered at least so long
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a message's history."""
+
+    at: float  #: Unix time
+    event: str  #: ``accepted``, ``queued``, ``sent``, ``delivered`` …
+    session: str | None = None
+    node: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A message that has ended, as it is remembered."""
+
+    id: str
+    agent: str
+    publisher: str
+    status: Status
+    reason: str
+    attempts: int
+    created_at: float
+    expires_at: float
+    ended_at: float
+    reply: bytes | None = None  #: JSON as it came
+    timeline: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
-    """Keep this record."""
+    """Keep this record.
+
+    With a ``key`` that is known already nothing is kept: the answer says what it names. With ``supersedes`` every
+    queued message of the same agent and topic ends ``replaced`` in the same commit, but for those in ``spared``.
+    """
 
     record: Record
+    key: Key | None = None
+    supersedes: bool = False
+    spared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The answer to a Put."""
+
+    replaced: tuple[tuple[str, int], ...] = ()  #: (id, payload bytes) of what it superseded
+    known: Known | None = None  #: the key was known: what it names, and nothing was kept
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What an idempotency key names."""
+
+    id: str
+    digest: bytes
+    record: Record | None  #: still queued
+    past: Past | None  #: ended; both None: ended so long ago that only the key is remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +225,50 @@ class Revise:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The message has ended: ``DELIVERED`` forgets it; any other status keeps it, out of the queue."""
+    """The message has ended: it leaves the queue, and is remembered as ``Past``; in ``DEAD_LETTERS`` with its payload."""
 
     agent: str
     id: str
     status: Status
     reason: str = ""
     at: float = 0.0  #: Unix time
+    attempts: int = 0
+    reply: bytes | None = None
+    timeline: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """A dead letter goes back to its queue, at ``place``: attempts 0, its first time to live afresh from ``at``."""
+
+    id: str
+    place: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """A dead letter goes away."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """The end of a message, to be told to a URL (protocol 1.6)."""
+
+    id: str  #: of the message
+    url: str
+    body: bytes
+    tries: int = 0
+    due_at: float = 0.0  #: Unix time of the next try
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A callback was taken, or given up."""
+
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +279,18 @@ class Seen:
     at: float
 
 
-Write = Put | Revise | End | Seen
+Write = Put | Revise | End | Seen | Requeue | Discard | Callback | Told
+
+#: Reasons of messages that did not end well: kept with their payload, to be looked at and perhaps requeued.
+DEAD_LETTERS = frozenset({"expired", "rejected", "attempts", "overflow", "too-large-for-agent", "corrupt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter."""
+
+    record: Record
+    past: Past
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +317,7 @@ class Snapshot:
     last_place: int  #: the highest place ever kept; 0 for an empty store
     depths: dict[str, Depth]  #: agents with something queued
     seen: dict[str, float]  #: agents seen in the last 30 days, and when (Unix time)
+    secret: bytes = b""  #: 32 bytes, made once with the store: ids of messages with a key are derived from it
 
 
 @dataclass(frozen=True, slots=True)

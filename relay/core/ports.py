@@ -8,7 +8,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from relay.core.model import AgentView, Depth, Outcome, Page, Readiness, Snapshot, Submission, Write
+from relay.core.model import (
+    AgentView,
+    Callback,
+    Depth,
+    Kept,
+    Letter,
+    Outcome,
+    Page,
+    Past,
+    Readiness,
+    Record,
+    Snapshot,
+    Submission,
+    Write,
+)
 
 
 class StoreUnavailable(Exception):
@@ -60,11 +74,13 @@ class MessageStore(Protocol):
     def on_broken(self, call: Callable[[StoreBroken], object]) -> None:
         """Call this once, on the reactor thread, when the store breaks for good."""
 
-    def write(self, op: Write) -> Awaitable[Depth | None]:
+    def write(self, op: Write) -> Awaitable[Depth | Kept | None]:
         """Make one change. The answer comes when it is durable (committed and fsynced).
 
-        For ``End`` the answer is what left the queue (count 1 and its payload bytes), or None if nothing was queued
-        under that id for that agent. For ``Revise``: None if nothing was queued, else any Depth. Otherwise None.
+        For ``Put`` the answer is a ``Kept``. For ``End`` it is what left the queue (count 1 and its payload bytes),
+        or None if nothing was queued under that id for that agent; a message that ended ``REPLACED`` and is then
+        acknowledged is remembered as ``DELIVERED``. For ``Revise``: None if nothing was queued, else any Depth. For
+        ``Requeue`` and ``Discard`` the Depth of the letter, or None if there is none of that id. Otherwise None.
         Raises StoreUnavailable (nothing is known of the change), also at once when more waits to be written than the
         store's bound.
         """
@@ -78,6 +94,21 @@ class MessageStore(Protocol):
 
     def load(self, agent: str, ids: Sequence[str]) -> Awaitable[Page]:
         """Read those messages of ``agent`` that are still queued, whatever their ``not_before``, lowest place first."""
+
+    def find(self, id: str) -> Awaitable[Record | Past | None]:
+        """The message of that id: queued, or remembered."""
+
+    def letters(self, after: str, limit: int) -> Awaitable[list[Letter]]:
+        """Dead letters, oldest end first, those after the id ``after`` ("": from the first)."""
+
+    def letter(self, id: str) -> Awaitable[Letter | None]:
+        """One dead letter."""
+
+    def overdue(self, now: float, limit: int) -> Awaitable[list[tuple[str, str, int]]]:
+        """(agent, id, payload bytes) of queued messages whose ``expires_at`` is not after ``now`` (Unix time)."""
+
+    def callbacks(self, now: float, limit: int) -> Awaitable[list[Callback]]:
+        """Callbacks that are due, the earliest first."""
 
     def oldest(self, agents: Sequence[str]) -> Awaitable[dict[str, float]]:
         """The ``created_at`` of the first message in the queue of each agent that has one."""
