@@ -37,7 +37,7 @@ class Frame(msgspec.Struct, frozen=True):
 
 
 class Register(Frame, frozen=True):
-    agent: str
+    agent: str | None = None  #: None: the session only publishes
     token: str | None = None
     resume: str | None = None
     client: str | None = None
@@ -45,15 +45,22 @@ class Register(Frame, frozen=True):
     ack_wait: float | None = None
     max_frame: int | None = None
     on_duplicate: str | None = None
+    raw: bool = False
+    batch: bool = False
 
 
-class Ack(Frame, frozen=True):
+class Ids(Frame, frozen=True):
     id: str | None = None
     ids: list[str] | None = None
 
     def all(self) -> list[str]:
-        """The ids that are acknowledged."""
+        """The ids that it speaks of."""
         return [self.id] if self.id is not None else self.ids or []
+
+
+class Ack(Ids, frozen=True):
+    reply: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    confirm: bool = False
 
 
 class Nack(Frame, frozen=True):
@@ -63,7 +70,7 @@ class Nack(Frame, frozen=True):
     reason: str | None = None
 
 
-class Progress(Ack, frozen=True):
+class Progress(Ids, frozen=True):
     pass
 
 
@@ -73,6 +80,12 @@ class Window(Frame, frozen=True):
 
 class Ping(Frame, frozen=True):
     ref: str | None = None
+
+
+class Publish(Frame, frozen=True):
+    """What it publishes is read by ``core.posting``; here only that it is a publication."""
+
+    line: bytes = b""
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -87,6 +100,7 @@ _kinds: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "progress": msgspec.json.Decoder(Progress),
     "window": msgspec.json.Decoder(Window),
     "ping": msgspec.json.Decoder(Ping),
+    "publish": msgspec.json.Decoder(Publish),
 }
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -100,7 +114,7 @@ def parse(data: bytes) -> tuple[str, Frame]:
         decoder = _kinds.get(kind)
         if decoder is None:
             raise BadFrame("unknown-type", f"no frame type {kind[:40]!r}; known are {', '.join(_kinds)}", kind)
-        frame: Frame = decoder.decode(data)
+        frame: Frame = decoder.decode(data) if kind != "publish" else Publish(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame("invalid-frame", f"not a frame of the protocol: {error}"[:200], _kind_of(data)) from None
     complaint = _complaint(frame)
@@ -126,10 +140,12 @@ def _kind_of(data: bytes) -> str:
 def _complaint(frame: Frame) -> str:
     """What is wrong with a frame whose types are right, or nothing."""
     match frame:
-        case Ack(id=None, ids=None):
+        case Ids(id=None, ids=None):
             return "'id' or 'ids' is missing"
-        case Ack(id=str(), ids=list()):
+        case Ids(id=str(), ids=list()):
             return "'id' and 'ids' exclude each other"
+        case Ack(id=None) if frame.reply is not msgspec.UNSET:
+            return "'reply' goes with 'id' only"
         case Nack(delay=float() as delay) if not delay >= 0:
             return "'delay' must be 0 to 86400 seconds"
         case Window(max_in_flight=wanted) if wanted < 0:
@@ -140,7 +156,7 @@ def _complaint(frame: Frame) -> str:
 
 
 def _registration_complaint(frame: Register) -> str:
-    if not is_agent_id(frame.agent):
+    if frame.agent is not None and not is_agent_id(frame.agent):
         return "'agent' must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -, but not '.' or '..'"
     if frame.client is not None and len(frame.client) > LONGEST_CLIENT:
         return f"'client' must have at most {LONGEST_CLIENT} characters"
@@ -172,7 +188,7 @@ def error(code: str, detail: str, **fields: Any) -> bytes:
 
 def registered(
     *,
-    agent: str,
+    agent: str | None,
     session: str,
     queued: int,
     heartbeat: float,
@@ -206,9 +222,12 @@ def _number(seconds: float) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-def message(item: Message, *, queued: bool, attempt: int) -> bytes:
-    """A ``message`` frame. A JSON payload stands in it byte for byte as it came; no re-serialising."""
-    payload, encoding = in_frame(item)
+def message(item: Message, *, queued: bool, attempt: int, raw: bool = False) -> bytes:
+    """A ``message`` frame. A JSON payload stands in it byte for byte as it came; no re-serialising.
+
+    With ``raw`` every payload is base64 of the bytes received.
+    """
+    payload, encoding = (_base64(item.payload), True) if raw else in_frame(item)
     return b"".join(
         (
             b'{"type":"message","id":"',
@@ -224,9 +243,19 @@ def message(item: Message, *, queued: bool, attempt: int) -> bytes:
             stamp(item.created_at).encode(),
             b'","expires_at":"',
             stamp(item.expires_at).encode(),
-            b'"}',
+            b'"' + _extras(item) + b"}",
         )
     )
+
+
+def _extras(item: Message) -> bytes:
+    extras = b',"topic":' + _encode(item.topic) if item.topic is not None else b""
+    return extras + b',"headers":' + _encode(dict(item.headers)) if item.headers else extras
+
+
+def messages(frames: list[bytes]) -> bytes:
+    """A ``messages`` frame of several ``message`` frames."""
+    return b'{"type":"messages","messages":[' + b",".join(frames) + b"]}"
 
 
 def in_frame(item: Message) -> tuple[bytes, bool]:
@@ -239,9 +268,14 @@ def in_frame(item: Message) -> tuple[bytes, bool]:
         case Form.LATIN1:
             return _encode(item.payload.decode("latin-1")), False
         case Form.BINARY:
-            return b'"' + base64.b64encode(item.payload) + b'"', True
+            return _base64(item.payload), True
 
 
-def estimate(size: int) -> int:
-    """Bytes of the frame for a payload of ``size`` bytes, near enough for a buffer's bound."""
-    return size + _ENVELOPE
+def _base64(data: bytes) -> bytes:
+    return b'"' + base64.b64encode(data) + b'"'
+
+
+def estimate(item: Message) -> int:
+    """Bytes of the frame of a message, near enough for a buffer's bound."""
+    size = len(item.payload) + _ENVELOPE
+    return size + sum(len(name) + len(value) for name, value in item.headers) if item.headers else size

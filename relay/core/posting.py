@@ -1,0 +1,110 @@
+"""A message as a line of JSON: of a batch (protocol 1.2) or in a ``publish`` frame (protocol 2.1)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import msgspec
+
+from relay.core import asking, payload
+from relay.core.ids import is_agent_id
+from relay.core.json import NotJson, check
+from relay.core.limits import Limits
+from relay.core.model import Form, Submission
+from relay.core.problems import Problem
+
+LONGEST_REF: Final = 64
+DEEPEST: Final = 128
+LONGEST_CONTENT_TYPE: Final = 255
+
+
+class Line(msgspec.Struct, frozen=True):
+    """The fields of a line; others are ignored."""
+
+    agent: str
+    payload: msgspec.Raw
+    content_type: str | None = None
+    encoding: str | None = None
+    headers: dict[str, str] | None = None
+    ttl: int | None = None
+    topic: str | None = None
+    idempotency_key: str | None = None
+    callback_url: str | None = None
+    wait: float | None = None
+    respond_async: bool = msgspec.field(default=False, name="async")
+    ref: str | None = None
+
+
+class _Ref(msgspec.Struct, frozen=True):
+    ref: str | None = None
+
+
+_line: Final = msgspec.json.Decoder(Line)
+_ref: Final = msgspec.json.Decoder(_Ref)
+
+
+def ref_of(data: bytes) -> str | None:
+    """The ``ref`` of a line, as far as it can be read."""
+    try:
+        ref = _ref.decode(data).ref
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return ref if ref is None or len(ref) <= LONGEST_REF else None
+
+
+def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, hosts: frozenset[str]) -> Submission:
+    """A line as a submission. Raises Problem; the words are those of the POST."""
+    try:
+        check(data, DEEPEST)
+        line = _line.decode(data)
+    except NotJson as error:
+        raise Problem("invalid-json", str(error)) from None
+    except msgspec.DecodeError as error:
+        raise Problem("invalid-json", f"not a message: {error}"[:200]) from None
+    if line.ref is not None and len(line.ref) > LONGEST_REF:
+        raise Problem("invalid-json", f"'ref' must have at most {LONGEST_REF} characters")
+    if not is_agent_id(line.agent):
+        raise Problem("invalid-agent-id", "'agent' must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -")
+    form, content_type, body = _payload(line)
+    if len(body) > limits.payload:
+        raise Problem("payload-too-large", f"the payload has {len(body)} bytes; allowed are {limits.payload}")
+    wait = (0.0 if line.respond_async else default_wait) if line.wait is None else line.wait
+    return Submission(
+        agent=line.agent,
+        payload=body,
+        content_type=content_type,
+        form=form,
+        wait=min(max(wait, 0.0), limits.wait_max),
+        respond_async=line.respond_async,
+        ttl=None if line.ttl is None else _ttl(line.ttl),
+        topic=None if line.topic is None else asking.topic(line.topic),
+        headers=asking.headers((line.headers or {}).items(), limits),
+        key=None if line.idempotency_key is None else asking.key(line.idempotency_key),
+        callback=None if line.callback_url is None else asking.callback(line.callback_url, hosts),
+        publisher=publisher,
+    )
+
+
+def _ttl(seconds: int) -> float:
+    if seconds < 0:
+        raise Problem("invalid-header", "'ttl' must be a whole number of seconds, 0 or more")
+    return float(seconds)
+
+
+def _payload(line: Line) -> tuple[Form, str, bytes]:
+    """Form, content type and bytes: the JSON slice as it came, or what ``encoding`` decodes to."""
+    content_type = line.content_type
+    if content_type is not None and (len(content_type) > LONGEST_CONTENT_TYPE or not content_type.isprintable()):
+        raise Problem("invalid-header", f"'content_type' must be printable and at most {LONGEST_CONTENT_TYPE} long")
+    if line.encoding is None:
+        return Form.JSON, content_type or "application/json", bytes(line.payload)
+    if line.encoding != "base64":
+        raise Problem("invalid-json", "'encoding' must be 'base64' or left out")
+    try:
+        body = base64.b64decode(msgspec.json.decode(line.payload, type=str), validate=True)
+    except (msgspec.DecodeError, binascii.Error, ValueError):
+        raise Problem("invalid-json", "'payload' is not base64 (RFC 4648 section 4)") from None
+    form, content_type = payload.read([content_type or "application/octet-stream"], body)
+    return form, content_type, body
