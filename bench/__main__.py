@@ -37,7 +37,11 @@ def measure(
     for _ in range(rounds):
         for name in servers:
             with tempfile.TemporaryDirectory(prefix="bench-") as folder, running(name, Path(folder)) as server:
-                result.samples[name].append(generate(Job(workload, sizes, server.port, server.pid)))
+                try:
+                    sample = generate(Job(workload, sizes, server.port, server.pid))
+                except LoadFailed as error:
+                    raise LoadFailed(f"{error}\nwhat the {name} said last:\n{server.said()}") from error
+                result.samples[name].append(sample)
             progress()
     return result
 

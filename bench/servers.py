@@ -33,6 +33,11 @@ class Server:
     name: str
     pid: int
     port: int
+    log: Path
+
+    def said(self) -> str:
+        """The end of its log."""
+        return self.log.read_text(errors="replace")[-2000:]
 
 
 def relay_command(folder: Path) -> list[str]:
@@ -74,7 +79,7 @@ def running(name: str, folder: Path) -> Iterator[Server]:
             command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            yield Server(name, process.pid, await_port(process, log))
+            yield Server(name, process.pid, await_port(process, log), log)
         finally:
             stop(process)
 

@@ -187,8 +187,9 @@ def build(config: Config, process: Process) -> RelayService:
         names=config.server_name,
         origins=config.origin,
     )
+    site.noisy = False
     log.info(
-        "relay {version} keeps messages in {store}; nobody has to say who they are, so {who} may connect",
+        "relay {version}, store {store}, no authentication: {who} may connect",
         version=relay.__version__,
         store=config.store,
         who="ANYBODY" if config.insecure_open else "only this machine",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from relay.core.ports import Cancellable, Clock
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class Deadline:
@@ -13,11 +13,11 @@ class Deadline:
     A keep-alive connection changes its deadline several times a request, and none of them is ever reached.
     """
 
-    def __init__(self, clock: Clock, ring: Callable[[], object]) -> None:
+    def __init__(self, clock: IReactorTime, ring: Callable[[], object]) -> None:
         self._clock = clock
         self._ring = ring
         self._due: float | None = None
-        self._timer: Cancellable | None = None
+        self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
 
     @property

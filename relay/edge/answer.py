@@ -1,0 +1,81 @@
+"""What a door says, before it is written to anybody: status, headers and body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from relay.core.model import Outcome
+from relay.core.problems import Problem
+
+Header = tuple[bytes, bytes]
+
+JSON: Final = b"application/json"
+PROBLEM_JSON: Final = b"application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. The headers leave out ``Date``, ``Content-Length`` and ``Connection``."""
+
+    status: int
+    headers: tuple[Header, ...] = ()
+    body: bytes = b""
+
+    @property
+    def phrase(self) -> bytes:
+        """The reason phrase of the status line."""
+        return HTTPStatus(self.status).phrase.encode("ascii")
+
+
+def in_json(status: int, members: Any, *headers: Header) -> Answer:
+    """``members`` as JSON."""
+    return Answer(status, ((b"Content-Type", JSON), *headers), msgspec.json.encode(members))
+
+
+def of_problem(problem: Problem, *headers: Header) -> Answer:
+    """A refusal (RFC 9457). 429 and 503 always say when to come again."""
+    retry_after = problem.retry_after
+    if retry_after is None and problem.status in (429, 503):
+        retry_after = 1
+    if retry_after is not None:
+        headers += ((b"Retry-After", b"%d" % retry_after),)
+    body = msgspec.json.encode(problem.members())
+    return Answer(problem.status, ((b"Content-Type", PROBLEM_JSON), *headers), body)
+
+
+def of_outcome(outcome: Outcome, applied: str) -> Answer:
+    """What became of a message (protocol 1.1). ``applied`` is the value of ``Preference-Applied``, if there is one."""
+    members: dict[str, Any] = {
+        "id": outcome.id,
+        "agent": outcome.agent,
+        "status": outcome.status,
+        "attempts": outcome.attempts,
+    }
+    if outcome.reason is not None:
+        members["reason"] = outcome.reason
+    if not outcome.durable and outcome.status != "delivered":
+        members["durable"] = False
+    headers = [
+        (b"Location", b"/v1/messages/" + outcome.id.encode("ascii")),
+        (b"Relay-Status", outcome.status.encode("ascii")),
+    ]
+    if applied:
+        headers.append((b"Preference-Applied", applied.encode("ascii")))
+    return in_json(202 if outcome.status == "accepted" else 200, members, *headers)
+
+
+def last_words(answer: Answer, date: bytes) -> bytes:
+    """The bytes of an answer after which the connection is closed."""
+    headers: Iterable[Header] = (
+        (b"Date", date),
+        *answer.headers,
+        (b"Content-Length", b"%d" % len(answer.body)),
+        (b"Connection", b"close"),
+    )
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (answer.status, answer.phrase, lines, answer.body)

@@ -1,0 +1,147 @@
+"""A request at the door: what it must be before anybody looks at it, its bounded body, and its one answer."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from relay.core.problems import Problem
+from relay.edge.answer import Answer, of_problem
+
+if TYPE_CHECKING:
+    from relay.edge.channel import DoorChannel
+    from relay.edge.site import DoorSite
+
+#: A path, or a whole URL (RFC 9112 section 3.2); a fragment is never sent.
+_TARGET: Final = re.compile(
+    rb"(?:(?P<scheme>https?)://(?P<authority>[^/?#]*))?(?P<path>/[^?#]*|)(?:\?(?P<query>[^#]*))?", re.I
+)
+_SECRETS: Final = frozenset({b"token", b"access_token", b"bearer"})
+#: As much of a path as a log line gets.
+_LOGGED: Final = 200
+
+log = Logger()
+
+
+class DoorRequest(Request):
+    """A request whose path is left as it came and whose body is kept in memory, within its limit.
+
+    Twisted decodes each segment of a path, so that ``a%2Fb`` could not be told from two segments; and it puts a large
+    body into a temporary file, written on the reactor's thread.
+    """
+
+    defaultContentType = None  # noqa: N815  Twisted's name; every answer says its own, or has no body
+    channel: DoorChannel
+    site: DoorSite
+    body: bytes = b""
+    query: bytes = b""
+    refusal: Problem | None = None  #: the answer, when the head alone was enough to refuse it
+
+    def __init__(self, channel: DoorChannel, *args: Any) -> None:
+        super().__init__(channel, *args)
+        self.site = channel.site  # Twisted sets it only when the body is whole
+        self._received = bytearray()
+
+    def values(self, name: bytes) -> list[str]:
+        """The values of a header, one for each time it was given."""
+        return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(name, ())]
+
+    def answer(self, answer: Answer) -> None:
+        """Answer, and be done. Does nothing when the client has hung up or was answered before."""
+        if self._disconnected or self.finished:
+            return
+        if not self.startedWriting:
+            self.write(self.prepare(answer))
+        self.finish()
+
+    def prepare(self, answer: Answer) -> bytes:
+        """Set the status and the headers; what is left to write is returned."""
+        self.setResponseCode(answer.status, answer.phrase)
+        for name, value in answer.headers:
+            self.responseHeaders.setRawHeaders(name, [value])
+        if answer.status != 204:
+            self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(answer.body)])
+        return answer.body
+
+    # -- the head
+
+    def begin(self, method: bytes, target: bytes, version: bytes, length: int | None) -> None:
+        """The head is whole. ``length`` is that of the body, None if it comes in chunks.
+
+        The one place through which every path, method and upgrade goes before anything else is done. Raises Problem.
+        """
+        self.method, self.uri, self.clientproto = method, target, version
+        self.args: dict[bytes, list[bytes]] = {}  # the doors read their query themselves
+        self.path = b"/"
+        host = self._read_target(target)
+        secure = bool(self.isSecure())
+        self.site.guard.check(host, self.values(b"origin"), secure)
+        if any(unquote_to_bytes(pair.partition(b"=")[0]).lower() in _SECRETS for pair in self.query.split(b"&")):
+            raise Problem("invalid-request", "a token must not stand in a URL; send Authorization: Bearer")
+        if self.requestHeaders.hasHeader(b"content-encoding"):
+            raise Problem("unsupported-media-type", "the body must not be compressed: send it without Content-Encoding")
+        if length is not None and length > self.site.limits.payload:
+            raise self._too_large()
+
+    def _read_target(self, target: bytes) -> str:
+        """Split the target into ``path`` and ``query``; the host that is meant is returned."""
+        match = _TARGET.fullmatch(target)
+        if match is None or not (match["path"] or match["scheme"]):
+            raise Problem("invalid-request", "the request's target must be a path, or a URL of http or https")
+        self.path, self.query = match["path"] or b"/", match["query"] or b""
+        hosts = self.values(b"host")
+        if match["scheme"] is None:
+            return hosts[0] if hosts else ""
+        authority = match["authority"].decode("latin-1")
+        # The standard lets the URL win. A reader before us that believed the header would have judged another host.
+        if hosts and hosts[0].lower() != authority.lower():
+            raise Problem("invalid-request", "the host of the request's URL must be the one in Host")
+        return authority
+
+    # -- the body
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802  Twisted's name
+        pass  # no file is made for it
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._received += data
+        if len(self._received) > self.site.limits.payload:
+            self._received.clear()
+            self.channel.refuse(self._too_large())
+        else:
+            self.channel.brought(len(self._received))
+
+    def _too_large(self) -> Problem:
+        return Problem("payload-too-large", f"a body may have {self.site.limits.payload} bytes")
+
+    # -- the whole request
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        self.body = bytes(self._received)
+        self.process()
+
+    def process(self) -> None:
+        self.responseHeaders.setRawHeaders(b"Date", [self.site.date()])
+        self.prepath: list[bytes] = []
+        self.postpath = self.path[1:].split(b"/")
+        try:
+            if self.refusal is None:
+                self.site.resource.render(self)
+            else:
+                self.answer(of_problem(self.refusal))
+        except Exception:
+            self.processingFailed(Failure())
+
+    def processingFailed(self, reason: Failure) -> Any:
+        log.failure("{method} {path} failed", reason, method=self.method[:_LOGGED], path=self.path[:_LOGGED])
+        self.answer(of_problem(Problem("internal", "the relay failed at this request; its log says how")))
+        return reason
+
+    def getRequestHostname(self) -> bytes:  # noqa: N802  Twisted's name
+        # Asked for by the router, which would put it through IDNA and fail on some. It plays no part in our routes.
+        return b"relay"

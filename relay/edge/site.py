@@ -1,0 +1,97 @@
+"""The front of the house: one factory for HTTP and WebSocket, on any number of ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import Request as HttpRequest
+from twisted.web.http import datetimeToString
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from relay.core.limits import Limits
+from relay.core.ports import Floor
+from relay.core.problems import Problem
+from relay.edge.answer import of_problem
+from relay.edge.channel import DoorChannel
+from relay.edge.guard import Guard
+from relay.edge.http import HttpDoor
+from relay.edge.request import DoorRequest
+from relay.edge.upgrade import UpgradeDoor
+
+
+class Doors(Resource):
+    """Which door a path belongs to."""
+
+    isLeaf = True
+
+    def __init__(self, http: HttpDoor, upgrade: UpgradeDoor) -> None:
+        super().__init__()
+        self._http = http.app.resource()
+        self._upgrade = upgrade
+
+    def render(self, request: DoorRequest) -> int:
+        if request.path == b"/v1/connect":
+            self._upgrade.render(request)
+        elif request.path.startswith(b"//"):
+            # The router would take the first of them for none.
+            request.answer(of_problem(Problem("not-found", "there is nothing at this path")))
+        else:
+            self._http.render(request)
+        return NOT_DONE_YET
+
+
+class DoorSite(Site):
+    """What the connections of all ports share. HTTP/1.1 only, no access log, no sessions."""
+
+    protocol = DoorChannel  # type: ignore[assignment]  # it is only ever called; the wrapper is for HTTP/2
+
+    def __init__(
+        self, doors: Resource, *, guard: Guard, limits: Limits, clock: IReactorTime, wall: Callable[[], float]
+    ) -> None:
+        super().__init__(doors, DoorRequest, timeout=None, reactor=clock, parsePOSTFormSubmission=False)
+        self.guard = guard
+        self.limits = limits
+        self.clock = clock
+        self._wall = wall
+        self._date = (0, b"")
+
+    def date(self) -> bytes:
+        """The value of ``Date``, made once a second."""
+        second = int(self._wall())
+        if second != self._date[0]:
+            self._date = (second, datetimeToString(second))
+        return self._date[1]
+
+    def acceptableProtocols(self) -> list[bytes]:  # noqa: N802  Twisted's name
+        # With two more packages installed Twisted would offer HTTP/2: other limits, and no WebSocket.
+        return [b"http/1.1"]
+
+    def startFactory(self) -> None:
+        pass  # Twisted would keep a clock for the access log running.
+
+    def stopFactory(self) -> None:
+        pass
+
+    def log(self, request: HttpRequest) -> None:
+        pass  # To format a line a request cost more than a third of the throughput.
+
+
+def make_site(
+    *,
+    hub: Floor,
+    limits: Limits,
+    ack_timeout: float,
+    clock: IReactorTime,
+    wall: Callable[[], float],
+    names: Sequence[str],
+    origins: Sequence[str],
+) -> Site:
+    """The factory that any number of ports listen with.
+
+    ``ack_timeout`` is the publishers' default wait in seconds; ``wall`` gives the Unix time; ``names`` are host names
+    that the relay answers to beside addresses and localhost, ``origins`` those of web pages that may use it.
+    """
+    doors = Doors(HttpDoor(hub, limits, ack_timeout), UpgradeDoor(hub, limits, clock))
+    return DoorSite(doors, guard=Guard(names=names, origins=origins), limits=limits, clock=clock, wall=wall)

@@ -1,0 +1,139 @@
+"""What a conversation may do to its wire: the hub's ``AgentTransport`` over one Autobahn protocol."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from autobahn.websocket.protocol import WebSocketProtocol
+from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from relay.core.limits import Limits
+from relay.core.session import Close
+from relay.edge.deadline import Deadline
+
+if TYPE_CHECKING:
+    from relay.edge.websocket import AgentProtocol
+
+
+class Brake(enum.Flag):
+    """Why nothing is read from an agent."""
+
+    NONE = 0
+    CHOKED = enum.auto()  #: its socket takes nothing: what it says would only be answered into memory
+    HELD = enum.auto()  #: the hub wants nothing more for now
+
+
+@implementer(IPushProducer)
+class AgentWire:
+    """One agent's wire. It is the producer of its transport, which says when the socket takes nothing more."""
+
+    def __init__(self, protocol: AgentProtocol, clock: IReactorTime, limits: Limits) -> None:
+        self.peer = name_of(protocol.transport.getPeer())
+        self.deadline = Deadline(clock, self._overdue)
+        self._protocol = protocol
+        self._limits = limits
+        self._brakes = Brake.NONE
+        self._taken = 0
+
+    # -- what the hub may do
+
+    def send(self, frame: bytes) -> None:
+        if self._open():
+            self._protocol.sendMessage(frame)
+
+    def ping(self) -> None:
+        self._protocol.sendPing()
+
+    def close(self, code: int, reason: str) -> None:
+        if self._open():
+            self._protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode("ascii", "replace")[:123])
+            self.deadline.after(self._limits.close_seconds)
+            self.hold(False)  # or its answer would not be seen
+
+    def abort(self) -> None:
+        self._protocol.transport.abortConnection()
+
+    def unsent(self) -> int:
+        return waiting_in(self._protocol.transport)
+
+    def taken(self) -> int:
+        given = self._protocol.trafficStats.outgoingOctetsWireLevel
+        self._taken = max(self._taken, given - self.unsent())
+        return self._taken
+
+    def hold(self, holding: bool) -> None:
+        self._brake(self._brakes | Brake.HELD if holding else self._brakes & ~Brake.HELD)
+
+    # -- what the protocol says
+
+    def read(self, under_way: bool) -> None:
+        """Something was read; is a message under way, of which the rest has not come?"""
+        if not self._open():
+            return
+        if not under_way:
+            self.deadline.clear()
+        elif not self.deadline.is_set:
+            self.deadline.after(self._limits.message_seconds)
+
+    def end(self) -> None:
+        """Nothing more is to be said. Ends the connection when all has left, or when it has had its time."""
+        self._protocol.transport.loseConnection()
+        if not self._protocol.closedByMe:
+            self.deadline.after(self._limits.close_seconds)
+
+    # -- what the transport says
+
+    def pauseProducing(self) -> None:
+        self._brake(self._brakes | Brake.CHOKED)
+
+    def resumeProducing(self) -> None:
+        self._brake(self._brakes & ~Brake.CHOKED)
+        self._protocol.conversation.drained()
+
+    def stopProducing(self) -> None:
+        pass  # the protocol is told of the lost connection too
+
+    def _brake(self, brakes: Brake) -> None:
+        before, self._brakes = self._brakes, brakes
+        if bool(before) == bool(brakes):
+            return
+        if brakes:
+            self._protocol.transport.pauseProducing()
+        else:
+            self._protocol.transport.resumeProducing()
+
+    def _overdue(self) -> None:
+        if not self._open():
+            self.abort()
+        elif self._brakes:
+            self.deadline.after(self._limits.message_seconds)  # the rest may have come long ago: we did not read
+        else:
+            self._protocol.fail(Close.ERRORS)
+
+    def _open(self) -> bool:
+        return bool(self._protocol.state == WebSocketProtocol.STATE_OPEN)
+
+
+def waiting_in(transport: Any) -> int:
+    """Bytes that were written to ``transport`` and that its socket has not taken.
+
+    Twisted has no question for this: a producer learns that there is much, not how much. So its buffers are looked at:
+    those of a TCP or UNIX connection, and under TLS those of each layer.
+    """
+    waiting = 0
+    while transport is not None:
+        waiting += len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+        waiting += getattr(transport, "_tempDataLen", 0)
+        waiting += sum(map(len, getattr(transport, "_appSendBuffer", ())))
+        transport = vars(transport).get("transport")  # a wrapper answers for all that it wraps when it is asked by name
+    return waiting
+
+
+def name_of(address: IAddress) -> str:
+    """An address for people: ``127.0.0.1:5000``, ``[::1]:5000``, ``unix``."""
+    host, port = getattr(address, "host", None), getattr(address, "port", None)
+    if host is None:
+        return "unix"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

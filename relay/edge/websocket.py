@@ -1,0 +1,124 @@
+"""Autobahn behind an adapter: frames and close codes in, calls of a conversation out (protocol 2).
+
+Nothing is decided here. Autobahn's defaults are undone where they contradict the contract: it would drop the connection
+where a close code is due, know no limits, and keep time on a clock of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionRequest
+from twisted.internet.interfaces import IReactorTime
+
+from relay.core.limits import Limits
+from relay.core.ports import AgentConversation, Floor
+from relay.core.session import Close
+from relay.edge.transport import AgentWire
+
+SUBPROTOCOL: Final = "relay.v1"
+NO_CODE: Final = 1005  #: what a close frame without a code stands for (RFC 6455 section 7.1.5)
+
+#: The word that goes with each code that the adapter closes with by itself.
+WORDS: Final = {
+    1002: "protocol-error",
+    1003: "binary",
+    1007: "invalid-utf8",
+    1009: "too-large",
+    Close.ERRORS: "unfinished-message",
+}
+
+
+class AgentProtocol(WebSocketServerProtocol):
+    """One agent's connection."""
+
+    transport: Any
+    wire: AgentWire
+    conversation: AgentConversation
+    limits: Limits
+    fragments = 0
+
+    def onConnect(self, request: ConnectionRequest) -> str | None:
+        return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
+
+    def onOpen(self) -> None:
+        self.wire = AgentWire(self, self.factory.reactor, self.limits)
+        self.transport.registerProducer(self.wire, True)
+        self.conversation = self.factory.hub.converse(self.wire)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._dataReceived(data)
+        self.wire.read(self.inside_message)
+
+    def onMessageBegin(self, is_binary: bool) -> None:
+        super().onMessageBegin(is_binary)
+        self.fragments = 0
+        self.wire.read(False)
+        if is_binary:
+            self.fail(1003)
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        super().onMessageFrameBegin(length)
+        self.fragments += 1
+        # Autobahn's own limit would also refuse to send what is larger, and a message to an agent may be.
+        if self.message_data_total_length > self.limits.frame:
+            self.fail(1009)
+        elif self.fragments > self.limits.fragments:
+            self.fail(Close.ERRORS)
+
+    def onMessageFrameEnd(self) -> None:
+        super().onMessageFrameEnd()
+        if not self.current_frame.fin:
+            self.conversation.heard()
+
+    def onMessageEnd(self) -> None:
+        pieces, self.message_data = self.message_data, []
+        if not self.failedByMe:
+            self.conversation.received(b"".join(pieces))
+
+    def onPing(self, payload: bytes) -> None:
+        super().onPing(payload)
+        self.conversation.heard()
+
+    def onPong(self, payload: bytes) -> None:
+        self.conversation.heard()
+
+    def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
+        self.wire.deadline.stop()
+        said = (self.remoteCloseCode or NO_CODE) if was_clean else None
+        self.conversation.lost(self.localCloseCode if self.closedByMe else said, self.closedByMe)
+
+    def fail(self, code: int) -> None:
+        """Close because of what the agent sent; whatever else it sends is skipped."""
+        self.failedByMe = True
+        self.wire.close(code, WORDS[code])
+
+    def _fail_connection(self, code: int = 1002, reason: str = "") -> None:
+        # Autobahn's reasons are sentences of its own, and its second complaint would drop the connection before the
+        # first has been read.
+        self.fail(code)
+
+    def _closeConnection(self, abort: bool = False) -> None:
+        # To abort at the end of a close handshake may take back what was said last.
+        self.wire.end()
+
+
+class AgentFactory(WebSocketServerFactory):
+    """Makes the connections of one hub's agents."""
+
+    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime) -> None:
+        super().__init__(server="", reactor=clock)
+        self.hub = hub
+        # Its own timers are off (0): they follow another clock, and round.
+        self.setProtocolOptions(failByDrop=False, webStatus=False, openHandshakeTimeout=0, closeHandshakeTimeout=0)
+        # Autobahn copies some thirty options into every connection, and formats them for a log that is off: two thirds
+        # of the cost of a handshake. So they stand on a class, and there is nothing left to copy.
+        options = {name: getattr(self, name) for name in AgentProtocol.CONFIG_ATTRS}
+        self._kind = type("AgentProtocol", (AgentProtocol,), {**options, "CONFIG_ATTRS": (), "limits": limits})
+
+    def make(self) -> AgentProtocol:
+        """One connection, not yet connected."""
+        protocol: AgentProtocol = self._kind()
+        protocol.factory = self
+        return protocol
