@@ -89,6 +89,11 @@ class Backlog:
         """A message of the tail was left to the disk."""
         self._floor = place + 1
 
+    def rewind(self, place: int) -> None:
+        """Read from that place again; what the line has in mind is passed over."""
+        if place < self._floor:
+            self._cursor = min(self._cursor, place - 1)
+
     def ahead(self) -> bool:
         """Does something here wait for its first send?"""
         return self.unread or any(record.trials.attempts == 0 for record in self._ready)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from relay.core.model import Message, Record, Trials
+from relay.core.model import Event, Message, Record, Trials
 
 
 class Phase(enum.Enum):
@@ -43,6 +43,15 @@ class Entry:
     sends: int = 0  #: in this session
     resend_at: float = 0.0  #: on the session's flow clock; 0 = never
     timed: bool = False  #: is it among the redelivery timers?
+    topic: str | None = None
+    replaced_by: str = ""  #: a newer message of its topic came while it was in flight: it is not sent again
+    publisher: str = ""
+    events: list[Event] = field(default_factory=list)  #: that the store does not know yet
+
+    def take_events(self) -> tuple[Event, ...]:
+        """What the store does not know yet; the caller tells it."""
+        events, self.events = tuple(self.events), []
+        return events
 
 
 class Tail:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import uuid
 from typing import Final
@@ -22,4 +23,16 @@ def message_id(now: float, chance: int) -> str:
     value = (int(now * 1000) & 0xFFFF_FFFF_FFFF) << 80
     value |= 0x7 << 76 | ((chance >> 62) & 0xFFF) << 64
     value |= 0b10 << 62 | (chance & 0x3FFF_FFFF_FFFF_FFFF)
+    return str(uuid.UUID(int=value))
+
+
+def derived_id(secret: bytes, *fields: bytes) -> str:
+    """The id of a message with an idempotency key: the same for the same fields, and unguessable without ``secret``.
+
+    HMAC-SHA256 over the fields, each after its length: joined strings could be cut elsewhere. A UUIDv8 (RFC 9562).
+    """
+    text = b"".join(len(field).to_bytes(8, "big") + field for field in fields)
+    value = int.from_bytes(hmac.digest(secret, text, "sha256")[:16], "big")
+    value = value & ~(0xF << 76) | 0x8 << 76
+    value = value & ~(0b11 << 62) | 0b10 << 62
     return str(uuid.UUID(int=value))

@@ -59,3 +59,13 @@ class Limits:
     page_count: int = 100
     page_bytes: int = MIB
     known_agents: int = 1_000_000
+    # what is remembered
+    remembered: int = 100_000  #: ended messages that were never durable
+    events: int = 10_000  #: kept for ``Last-Event-ID``, and waiting for one subscriber
+    keys: int = 10_000_000  #: idempotency keys
+    overdue_count: int = 1000  #: expired messages taken out of the queues at a time
+    # batches
+    undecided: int = 1000  #: lines of a batch, or publications of a session
+    undecided_bytes: int = 16 * MIB
+    silent_count: int = 100  #: undecided lines of one agent …
+    silent_seconds: float = 1.0  #: … that acknowledged nothing for so long are not waited for

@@ -23,6 +23,7 @@ from __future__ import annotations
 from relay.core.backlog import Backlog
 from relay.core.entry import Entry, Phase, Read, Recall, Saved, Send, Step, Tail
 from relay.core.model import Message, Page, Record, Trials
+from relay.core.topics import Topics
 
 TAIL_COUNT = 100  #: messages kept in memory behind the disk's range …
 TAIL_BYTES = 1024 * 1024  #: … and their payload bytes; the rest is read back when its turn comes
@@ -40,6 +41,7 @@ class Line:
         self._tail = Tail()
         self._backlog = Backlog(self.entries)
         self._unsettled = 0  #: messages that an earlier session left, with writes under way
+        self.topics = Topics(self.entries)
 
     # -- what the hub asks
 
@@ -55,7 +57,7 @@ class Line:
 
     def ahead(self) -> bool:
         """Does an earlier message wait for its first send?"""
-        return bool(self._tail) or self._backlog.ahead()
+        return bool(self._tail) or self.topics.replacing > 0 or self._backlog.ahead()
 
     def due_at(self) -> float | None:
         """When the next resting message may be sent (Unix time), if there is one."""
@@ -66,7 +68,7 @@ class Line:
 
         A ``Send`` is answered by ``sent`` or ``unsendable`` before the next call, or not done at all.
         """
-        if not self.live or self._unsettled or self._backlog.reading:
+        if not self.live or self._unsettled or self.topics.replacing or self._backlog.reading:
             return None
         step = self._backlog.next(now, self._session)
         first = self._tail.first()
@@ -80,6 +82,7 @@ class Line:
         """It takes its place at the end of the order, for good."""
         entry = Entry(place, message.id, len(message.payload), message, Trials(), message.expires_at)
         self.entries[entry.id] = entry
+        self.topics.describe(entry, message)
         self._tail.push(entry)
         return entry
 
@@ -97,6 +100,7 @@ class Line:
         item = step.record.message
         entry = self._backlog.learn(step.record.place, item.id, Phase.RESTING, step.trials)
         entry.size, entry.expires_at = len(item.payload), item.expires_at
+        self.topics.describe(entry, item)
         return entry
 
     def fly(self, entry: Entry, trials: Trials) -> None:
@@ -157,6 +161,10 @@ class Line:
             self._time(self._backlog.learn(0, id, Phase.RESTING, Trials(not_before=not_before)))
 
     # -- the disk
+
+    def reread(self, place: int) -> None:
+        """Something of that place is on the disk after all, though it was in mind when the disk was read."""
+        self._backlog.rewind(place)
 
     def arrived(self, step: Read, page: Page) -> None:
         """What ``Read`` gave."""

@@ -187,10 +187,12 @@ class Put:
     """Keep this record.
 
     With a ``key`` that is known already nothing is kept: the answer says what it names. With ``supersedes`` every
-    queued message of the same agent and topic ends ``replaced`` in the same commit, but for those in ``spared``.
+    queued message of the same agent and topic ends ``replaced`` (reason: the new id) in the same commit, but for those
+    in ``spared``. ``timeline``: what happened to it so far.
     """
 
     record: Record
+    timeline: tuple[Event, ...] = ()
     key: Key | None = None
     supersedes: bool = False
     spared: frozenset[str] = frozenset()
@@ -216,16 +218,20 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Revise:
-    """Replace the trials of a kept message. One that is not kept (any more) is left alone."""
+    """Replace the trials of a kept message, and add to its timeline. One that is not kept (any more) is left alone."""
 
     agent: str
     id: str
     trials: Trials
+    timeline: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The message has ended: it leaves the queue, and is remembered as ``Past``; in ``DEAD_LETTERS`` with its payload."""
+    """The message has ended: it leaves the queue, and is remembered as ``Past``; a dead letter with its payload.
+
+    ``timeline`` is added to what the store has of it.
+    """
 
     agent: str
     id: str
@@ -283,6 +289,14 @@ Write = Put | Revise | End | Seen | Requeue | Discard | Callback | Told
 
 #: Reasons of messages that did not end well: kept with their payload, to be looked at and perhaps requeued.
 DEAD_LETTERS = frozenset({"expired", "rejected", "attempts", "overflow", "too-large-for-agent", "corrupt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A queued message as a store has it."""
+
+    record: Record
+    timeline: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from relay.core.model import (
     Page,
     Past,
     Readiness,
-    Record,
     Snapshot,
+    Standing,
     Submission,
     Write,
 )
@@ -27,6 +27,10 @@ from relay.core.model import (
 
 class StoreUnavailable(Exception):
     """The store cannot take or give anything now. After a failed write nothing is known: it may yet be found."""
+
+
+class KeysFull(StoreUnavailable):
+    """As many idempotency keys are remembered as may be: nothing was kept."""
 
 
 class StoreBroken(StoreUnavailable):
@@ -95,7 +99,7 @@ class MessageStore(Protocol):
     def load(self, agent: str, ids: Sequence[str]) -> Awaitable[Page]:
         """Read those messages of ``agent`` that are still queued, whatever their ``not_before``, lowest place first."""
 
-    def find(self, id: str) -> Awaitable[Record | Past | None]:
+    def find(self, id: str) -> Awaitable[Standing | Past | None]:
         """The message of that id: queued, or remembered."""
 
     def letters(self, after: str, limit: int) -> Awaitable[list[Letter]]:
@@ -118,6 +122,7 @@ class AgentTransport(Protocol):
     """What a session may do to its wire. No call raises, whatever the state of the connection."""
 
     peer: str  #: the remote address, for people
+    holds: bool  #: may a direct message be held in memory while it is under way? Otherwise it is made durable first
 
     def send(self, frame: bytes) -> None:
         """Send one text frame (UTF-8)."""

@@ -12,7 +12,7 @@ from relay.core import asking, payload
 from relay.core.ids import is_agent_id
 from relay.core.json import NotJson, check
 from relay.core.limits import Limits
-from relay.core.model import Form, Submission
+from relay.core.model import Form, Outcome, Submission
 from relay.core.problems import Problem
 
 LONGEST_REF: Final = 64
@@ -42,6 +42,7 @@ class _Ref(msgspec.Struct, frozen=True):
 
 
 _line: Final = msgspec.json.Decoder(Line)
+_encode: Final = msgspec.json.Encoder().encode
 _ref: Final = msgspec.json.Decoder(_Ref)
 
 
@@ -52,6 +53,24 @@ def ref_of(data: bytes) -> str | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return ref if ref is None or len(ref) <= LONGEST_REF else None
+
+
+def result(outcome: Outcome, *, ref: str | None = None, line: int | None = None, kind: str | None = None) -> bytes:
+    """What became of a message, as JSON: the answer to a POST, a line of a batch, or a ``result`` frame."""
+    fields = {
+        "type": kind,
+        "line": line,
+        "ref": ref,
+        "id": outcome.id,
+        "agent": outcome.agent,
+        "status": outcome.status,
+        "attempts": outcome.attempts,
+        "reason": outcome.reason,
+        "durable": None if outcome.durable or outcome.reason is None else False,
+        "reply": None if outcome.reply is None else msgspec.Raw(outcome.reply),
+        "idempotent_replay": outcome.replay or None,
+    }
+    return _encode({name: value for name, value in fields.items() if value is not None})
 
 
 def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, hosts: frozenset[str]) -> Submission:

@@ -21,7 +21,8 @@ from relay.core.limits import Limits
 from relay.core.model import AgentView, Submission
 from relay.core.ports import Floor
 from relay.core.problems import Problem
-from relay.edge import payload, prefer
+from relay.core import payload
+from relay.edge import prefer
 from relay.edge.answer import Answer, in_json, of_outcome, of_problem
 from relay.edge.request import DoorRequest
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from relay.core.model import Reason, Status
+from relay.core.model import Known, Reason, Status
 from relay.core.ports import StoreUnavailable
 
 
@@ -19,6 +19,7 @@ class Ending:
 
     status: Status
     reason: str = ""
+    reply: bytes | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +30,11 @@ class Waiter:
     attempts: int = 0
     ending: Ending | None = None
     error: StoreUnavailable | None = None  #: the store could not take it, and it is gone
+    known: Known | None = None  #: its idempotency key names another message, and this one is gone
+    recorded: bool = False  #: does the store know its end?
+    line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
     over: Deferred[Reason | None] | None = None  #: pending while it waits
+    followers: list[Waiter] = field(default_factory=list)  #: repeats of the same POST
 
 
 class Crowd:
@@ -55,26 +60,43 @@ class AckTable:
         self._clock = clock
         self._crowd = crowd
         self._waiters: dict[str, Waiter] = {}
+        self.lines = 0  #: how many of them are lines
 
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def expect(self, id: str) -> Waiter:
+    def expect(self, id: str, *, line: bool = False) -> Waiter:
         """From now on whatever happens to the message is told to this waiter, until ``answered``."""
-        waiter = self._waiters[id] = Waiter(id)
+        waiter = self._waiters[id] = Waiter(id, line=line)
         self._crowd.came()
+        self.lines += line
         return waiter
 
     def answered(self, waiter: Waiter) -> None:
         """Its POST has its answer."""
         if self._waiters.pop(waiter.id, None) is not None:
             self._crowd.went()
+            self.lines -= waiter.line
+        for follower in waiter.followers:
+            _wake(follower, None)
+
+    def follow(self, id: str) -> Waiter | None:
+        """A repeat of a POST that is still waited for: woken when that has its answer. None: nobody waits."""
+        waiter = self._waiters.get(id)
+        if waiter is None:
+            return None
+        waiter.followers.append(follower := Waiter(id))
+        return follower
 
     def wait(self, waiter: Waiter, seconds: float) -> Deferred[Reason | None]:
         """Fires None when the message ended or is gone, else why waiting is over: SILENT after ``seconds``."""
         over = waiter.over = Deferred()
         over.addTimeout(seconds, self._clock, onTimeoutCancel=_silent)
         return over.addBoth(_waited, waiter)
+
+    def has(self, id: str) -> bool:
+        """Does somebody wait to hear of it?"""
+        return id in self._waiters
 
     def watches(self, id: str) -> bool:
         """Does a POST wait for this message still? Then it is not sent again."""
@@ -92,6 +114,22 @@ class AckTable:
             waiter.ending = waiter.ending or ending
             _wake(waiter, None)
 
+    def is_known(self, id: str, known: Known) -> None:
+        """The message is gone: its idempotency key names another one."""
+        if (waiter := self._waiters.get(id)) is not None:
+            waiter.known = known
+            _wake(waiter, None)
+
+    def recorded(self, id: str) -> None:
+        """The store knows the end of the message."""
+        if (waiter := self._waiters.get(id)) is not None:
+            waiter.recorded = True
+            _wake(waiter, None)
+
+    def replaced(self, id: str, by: str) -> None:
+        """A newer message of its topic took its place."""
+        self.end(id, Ending(Status.REPLACED, by))
+
     def fail(self, id: str, error: StoreUnavailable) -> None:
         """The message is gone without an end: the store could not take it."""
         if (waiter := self._waiters.get(id)) is not None:
@@ -103,10 +141,10 @@ class AckTable:
         if (waiter := self._waiters.get(id)) is not None:
             _wake(waiter, reason)
 
-    def give_up_all(self, reason: Reason, *, unsent_only: bool = False) -> None:
-        """Waiting is pointless for all of this agent's messages, or for those that were never sent."""
+    def give_up_all(self, reason: Reason, *, unsent_only: bool = False, lines_only: bool = False) -> None:
+        """Waiting is pointless for all of this agent's messages, or for those that were never sent, or for lines."""
         for waiter in list(self._waiters.values()):
-            if not unsent_only or waiter.attempts == 0:
+            if (waiter.attempts == 0 or not unsent_only) and (waiter.line or not lines_only):
                 _wake(waiter, reason)
 
 

@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 from relay.core import policy
 from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import Reason, Status
 from relay.core.wire import LONGEST_NACK_DELAY, Nack
-from relay.hub.courier import Courier
+from relay.hub.courier import Courier, Then, nothing
+
+Confirm = Callable[[list[str], list[str]], object]
 
 
-def acknowledge(courier: Courier, ids: Iterable[str]) -> None:
-    """Processed: forgotten, from whichever session of the agent it was sent."""
+def acknowledge(
+    courier: Courier, ids: Sequence[str], *, reply: bytes | None = None, confirm: Confirm | None = None
+) -> None:
+    """Processed: forgotten, from whichever session of the agent it was sent.
+
+    ``confirm`` is called once all of it is durable, with the ids that were known and those that were not.
+    """
+    tally = None if confirm is None else Tally(ids, confirm)
+    courier.acked_at, courier.mute = courier.context.clock.seconds(), False
     for id in ids:
-        entry = courier.line.entries.get(id)
-        if entry is None:
-            _end_unseen(courier, id, Status.DELIVERED)
-        elif entry.phase in (Phase.FLYING, Phase.RESTING):
-            courier.end(entry, Status.DELIVERED)
-            if courier.outlet is not None:
-                courier.outlet.widen()
+        _acknowledge(courier, id, reply, nothing if tally is None else tally.about(id))
     courier.pump()
+
+
+def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:
+    entry = courier.line.entries.get(id)
+    if entry is None:
+        _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
+    elif entry.phase in (Phase.FLYING, Phase.RESTING):
+        courier.end(entry, Status.DELIVERED, reply=reply, then=then)
+        if courier.outlet is not None:
+            courier.outlet.widen()
+    else:
+        then(entry.phase is Phase.ENDED)
+
+
+class Tally:
+    """Counts what became of the ids of one ACK until all is known."""
+
+    def __init__(self, ids: Sequence[str], confirm: Confirm) -> None:
+        self._order = list(dict.fromkeys(ids))
+        self._confirm = confirm
+        self._known: dict[str, bool] = {}
+        if not self._order:
+            confirm([], [])
+
+    def about(self, id: str) -> Then:
+        def tell(known: bool) -> None:
+            if id in self._known:
+                return
+            self._known[id] = known
+            if len(self._known) == len(self._order):
+                known_ids = [id for id in self._order if self._known[id]]
+                self._confirm(known_ids, [id for id in self._order if not self._known[id]])
+
+        return tell
 
 
 def refuse(courier: Courier, nack: Nack) -> None:
@@ -38,23 +75,26 @@ def refuse(courier: Courier, nack: Nack) -> None:
             pause = policy.nack_pause(1) if delay is None else delay
             courier.line.defer(nack.id, courier.context.wall() + pause)
         elif entry.phase is Phase.FLYING:
-            _again_later(courier, entry, delay)
+            _again_later(courier, entry, delay, nack.reason)
     courier.pump()
 
 
-def _again_later(courier: Courier, entry: Entry, delay: float | None) -> None:
+def _again_later(courier: Courier, entry: Entry, delay: float | None, reason: str | None) -> None:
     now = courier.context.wall()
+    if courier.lapses(entry):
+        return
     trials = policy.nacked(entry.trials, now, delay)
     if policy.is_dead(trials, now, courier.context.limits):
         courier.end(entry, Status.DEAD, "attempts")
         return
+    entry.events.append(courier.context.chronicle.event("nacked", detail=reason))
     courier.line.rest(entry, trials)
     if entry.saved is not Saved.NO:
         courier.revise(entry)
     courier.acks.give_up(entry.id, Reason.NACKED)
 
 
-def still_working(courier: Courier, ids: Iterable[str]) -> None:
+def still_working(courier: Courier, ids: Sequence[str]) -> None:
     """The redelivery clock starts afresh."""
     outlet = courier.outlet
     if outlet is None:
@@ -65,7 +105,11 @@ def still_working(courier: Courier, ids: Iterable[str]) -> None:
             outlet.redelivery.start(entry, outlet.flow_time())
 
 
-def _end_unseen(courier: Courier, id: str, status: Status, reason: str = "") -> None:
+def _end_unseen(
+    courier: Courier, id: str, status: Status, reason: str = "", *, reply: bytes | None = None, then: Then = nothing
+) -> None:
     """Perhaps only the disk has it; where nothing is queued there is nothing to end, and no write to spend on it."""
     if courier.context.ledger.depth(courier.agent).count:
-        courier.end_unseen(id, status, reason)
+        courier.end_unseen(id, status, reason, reply=reply, then=then)
+    else:
+        then(False)

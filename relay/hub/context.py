@@ -11,8 +11,9 @@ from twisted.internet.interfaces import IReactorTime
 from relay.core import ids
 from relay.core.limits import Limits
 from relay.hub.acks import Crowd
+from relay.hub.chronicle import Chronicle
 from relay.hub.ledger import Ledger
-from relay.hub.outlet import Pressure
+from relay.hub.pressure import Pressure
 
 
 @dataclass(slots=True)
@@ -25,9 +26,13 @@ class Context:
     limits: Limits
     ledger: Ledger
     pressure: Pressure
+    chronicle: Chronicle
     crowd: Crowd = field(default_factory=Crowd)
     last_place: int = 0
     draining: bool = False
+    ack_timeout: float = 5.0  #: seconds, the publishers' default wait
+    callback_hosts: frozenset[str] = frozenset()  #: hosts that callbacks may go to
+    key_secret: bytes = b""  #: ids of messages with an idempotency key are derived with it
 
     def next_place(self) -> int:
         """A place in the order: higher than any before."""

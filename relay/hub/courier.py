@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 
 from relay.core import policy, wire
-from relay.core.entry import Entry, Saved, Send
+from relay.core.entry import Entry, Phase, Saved, Send
 from relay.core.line import Line
-from relay.core.model import NOTHING, Depth, End, Message, Reason, Record, Status
-from relay.core.ports import StoreUnavailable
-from relay.hub import intake, resend
+from relay.core.model import DEAD_LETTERS, NOTHING, Depth, End, Key, Message, Reason, Revise, Status
+from relay.hub import intake, resend, saving
 from relay.hub.acks import AckTable, Ending
 from relay.hub.alarm import Alarm
 from relay.hub.context import Context
 from relay.hub.outlet import Outlet
+
+Then = Callable[[bool], object]
+
+
+def nothing(had: bool) -> None:
+    """Nobody waits for that."""
 
 
 class Courier:
@@ -28,6 +34,9 @@ class Courier:
         self.acks = AckTable(context.clock, context.crowd)
         self.outlet: Outlet | None = None
         self.held = NOTHING  #: accepted, and neither durable nor ended
+        self.acked_at = context.clock.seconds()  #: when the agent last acknowledged something
+        self.mute = False  #: many lines wait for it and it acknowledges nothing: no line is waited for until it does
+        self._silence: IDelayedCall | None = None
         self._retire = retire
         self._pumping = False
         self._alarm = Alarm(context.clock, self._wake)
@@ -35,62 +44,74 @@ class Courier:
     @property
     def idle(self) -> bool:
         """May it be forgotten?"""
-        return self.outlet is None and self.line.empty and not self.acks
+        return self.outlet is None and self.line.empty and not self.acks and self._silence is None
 
     # -- a new message
 
-    def obstacles(self, size: int) -> tuple[Reason, ...]:
-        """Why a message of that payload size cannot be sent at once; nothing if it can."""
-        outlet = self.outlet
+    def obstacles(self, message: Message) -> tuple[Reason, ...]:
+        """Why a message cannot be sent at once; nothing if it can."""
+        outlet, size = self.outlet, len(message.payload)
         return policy.obstacles(
             live=outlet is not None,
             draining=self.context.draining,
-            room=outlet is not None and outlet.takes(wire.estimate(size)) and self.context.pressure.may_hold(size),
+            room=outlet is not None and outlet.takes(wire.estimate(message)) and self.context.pressure.may_hold(size),
             window=outlet is not None and self.line.flying < outlet.window,
             ahead=self.line.ahead(),
         )
 
     def accept(self, message: Message) -> Entry:
         """It takes its place at the end of the agent's order."""
-        self._hold(1, len(message.payload))
-        return self.line.accept(self.context.next_place(), message)
+        self.hold(1, len(message.payload))
+        entry = self.line.accept(self.context.next_place(), message)
+        for other in self.line.topics.others(entry):
+            if other.phase is Phase.FLYING:
+                other.replaced_by = entry.id
+        self.context.chronicle.note(self.agent, entry, "accepted")
+        return entry
 
     def send_directly(self, entry: Entry) -> None:
         """Send what was just accepted, with nothing ahead of it. It may end at once, being too large for the agent."""
         assert entry.message is not None
         trials = policy.sent_once_more(entry.trials)
-        if self.transmit(entry.message, trials.attempts, queued=False):
+        assert self.outlet is not None
+        if self.outlet.send(entry.message, trials.attempts, queued=False):
             self.line.fly(entry, trials)
             self.was_sent(entry)
+            self.outlet.flush()
             self._set_alarm()
         else:
             self.end(entry, Status.REJECTED, "too-large-for-agent")
 
-    def save(self, entry: Entry) -> Deferred[None]:
-        """Make it durable. Never fails: a waiter is told if the store cannot take it; the message is then gone."""
-        return Deferred.fromCoroutine(self._save(entry))
+    def must_replace(self, entry: Entry) -> bool:
+        """May the store have older messages of its topic? Then both changes are one commit."""
+        return entry.topic is not None and (
+            self.context.ledger.depth(self.agent).count > 0 or len(self.line.topics.others(entry)) > 0
+        )
 
-    async def _save(self, entry: Entry) -> None:
-        if entry.saved is not Saved.NO or entry.message is None:
-            return
-        entry.saved = Saved.SAVING
-        self.line.writing(entry)
-        try:
-            await self.context.ledger.put(Record(entry.place, entry.message, entry.trials))
-        except StoreUnavailable as error:
-            entry.saved = Saved.NO
-            self.line.written(entry)
-            self.line.forget(entry)
-            self.acks.fail(entry.id, error)
-        else:
-            self.line.saved(entry)
-            self.line.written(entry)
-        self._hold(-1, -entry.size)
-        self.pump()
+    def save(self, entry: Entry, key: Key | None = None) -> Deferred[None]:
+        """Make it durable. Never fails: its waiter is told if it could not be kept, or need not; it is then gone."""
+        return Deferred.fromCoroutine(saving.save(self, entry, key))
 
-    def _hold(self, count: int, size: int) -> None:
+    def hold(self, count: int, size: int) -> None:
         self.held += Depth(count, size)
         self.context.pressure.held += size
+
+    def watch_silence(self) -> None:
+        """A line was accepted. Are there so many that a silent agent must not hold up the others?"""
+        context, limits = self.context, self.context.limits
+        if self._silence is None and self.acks.lines >= limits.silent_count:
+            now = context.clock.seconds()
+            self._silence = context.clock.callLater(limits.silent_seconds, self._was_silent, now)
+
+    def _was_silent(self, since: float) -> None:
+        self._silence = None
+        if self.acks.lines < self.context.limits.silent_count:
+            return
+        if self.acked_at <= since:
+            self.mute = True
+            self.acks.give_up_all(Reason.SILENT, lines_only=True)
+        else:
+            self.watch_silence()
 
     # -- on its way
 
@@ -105,6 +126,7 @@ class Courier:
         finally:
             self._pumping = False
         if self.outlet is not None:
+            self.outlet.flush()
             self._set_alarm()
         elif self.idle:
             self._retire(self)
@@ -128,65 +150,96 @@ class Courier:
         if message.expires_at <= self.context.wall():
             self.end(self.line.unsendable(step), Status.EXPIRED, "expired")
             return True
-        if not outlet.takes(wire.estimate(len(message.payload))):
+        if not outlet.takes(wire.estimate(message)):
             return False
         trials = policy.sent_once_more(step.trials)
-        if self.transmit(message, trials.attempts, queued=True):
+        if outlet.send(message, trials.attempts, queued=True):
             self.was_sent(self.line.sent(step, trials))
         else:
             self.end(self.line.unsendable(step), Status.REJECTED, "too-large-for-agent")
         return True
 
-    def transmit(self, message: Message, attempt: int, *, queued: bool) -> bool:
-        """Send its frame; False if that is larger than the agent takes."""
-        assert self.outlet is not None
-        frame = wire.message(message, queued=queued, attempt=attempt)
-        if self.outlet.max_frame is not None and len(frame) > self.outlet.max_frame:
-            return False
-        self.outlet.send(frame)
-        return True
-
     def was_sent(self, entry: Entry) -> None:
-        """Its waiter and its redelivery clock are told."""
+        """Its waiter, its redelivery clock and its timeline are told."""
         assert self.outlet is not None
         entry.sends += 1
         self.acks.sent(entry.id, entry.trials.attempts)
         self.outlet.redelivery.start(entry, self.outlet.flow_time())
+        self.context.chronicle.note(self.agent, entry, "sent", session=self.outlet.session)
 
     # -- its end
 
-    def end(self, entry: Entry, status: Status, reason: str = "") -> None:
-        """It has ended: its waiter is told now, the store as soon as may be."""
-        self.line.end(entry)
-        if entry.saved is Saved.NO:
-            self._hold(-1, -entry.size)
-            self.line.forget(entry)
-        else:
-            self._record(entry, status, reason)
-        self.acks.end(entry.id, Ending(status, reason))
+    def end(
+        self, entry: Entry, status: Status, reason: str = "", *, reply: bytes | None = None, then: Then = nothing
+    ) -> None:
+        """It has ended: its waiter is told now, the store as soon as may be.
 
-    def end_unseen(self, id: str, status: Status, reason: str = "") -> None:
+        ``then`` is called when that is durable, with whether there was anything to end.
+        """
+        context, message, saved = self.context, entry.message, entry.saved
+        self.line.end(entry)
+        context.chronicle.note(self.agent, entry, status.value, session=self._session, detail=reason or None)
+        if saved is Saved.NO:
+            assert message is not None
+            self.hold(-1, -entry.size)
+            if reason in DEAD_LETTERS or status is Status.REJECTED:
+                saving.bury(self, entry, message)
+                self._record(entry, status, reason, reply, then)
+            else:
+                context.chronicle.remember(message, entry, status, reason, reply)
+                self.line.forget(entry)
+                then(True)
+        else:
+            self._record(entry, status, reason, reply, then)
+        self.acks.end(entry.id, Ending(status, reason, reply))
+
+    def end_unseen(
+        self, id: str, status: Status, reason: str = "", *, reply: bytes | None = None, then: Then = nothing
+    ) -> None:
         """A message that perhaps only the disk has has ended."""
         entry = self.line.entries.get(id)
         if entry is not None:
-            self.end(entry, status, reason)
+            self.end(entry, status, reason, reply=reply, then=then)
             return
-        self._record(self.line.tombstone(id), status, reason)
-        self.acks.end(id, Ending(status, reason))
+        entry = self.line.tombstone(id)
+        entry.events.append(self.context.chronicle.event(status.value, session=self._session, detail=reason or None))
+        self._record(entry, status, reason, reply, then)
+        self.acks.end(id, Ending(status, reason, reply))
 
-    def _record(self, entry: Entry, status: Status, reason: str) -> None:
+    @property
+    def _session(self) -> str | None:
+        return self.outlet.session if self.outlet is not None else None
+
+    def lapses(self, entry: Entry) -> bool:
+        """Instead of being sent again: has it expired, or was it replaced in flight? Then it ends now."""
+        if entry.expires_at <= self.context.wall():
+            self.end(entry, Status.EXPIRED, "expired")
+        elif entry.replaced_by:
+            self.end(entry, Status.REPLACED, entry.replaced_by)
+        else:
+            return False
+        return True
+
+    def _record(self, entry: Entry, status: Status, reason: str, reply: bytes | None, then: Then) -> None:
         size = entry.size if entry.saved is Saved.YES and entry.size else None
-        end = End(self.agent, entry.id, status, reason, self.context.wall())
-        self.context.ledger.end(end, size, lambda _: self._recorded(entry))
+        at, attempts = self.context.wall(), entry.trials.attempts
+        end = End(self.agent, entry.id, status, reason, at, attempts, reply, entry.take_events())
 
-    def _recorded(self, entry: Entry) -> None:
-        self.line.forget(entry)
-        self.pump()
+        def recorded(had: bool) -> None:
+            self.line.forget(entry)
+            self.acks.recorded(entry.id)
+            if had and not entry.place:
+                self.context.chronicle.tell(self.agent, entry.id, status.value, detail=reason or None)
+            then(had)
+            self.pump()
+
+        self.context.ledger.end(end, size, recorded)
 
     def revise(self, entry: Entry) -> None:
         """Note its trials in the store; a session that begins meanwhile waits for that."""
         self.line.writing(entry)
-        self.context.ledger.revise(self.agent, entry.id, entry.trials).addCallback(lambda _: self._revised(entry))
+        op = Revise(self.agent, entry.id, entry.trials, entry.take_events())
+        self.context.ledger.revise(op).addCallback(lambda _: self._revised(entry))
 
     def _revised(self, entry: Entry) -> None:
         self.line.written(entry)

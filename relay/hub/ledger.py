@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.core.model import NOTHING, Depth, End, Put, Record, Revise, Seen, Snapshot, Trials, Write
+from relay.core.model import NOTHING, Depth, End, Kept, Put, Requeue, Revise, Seen, Snapshot, Trials, Write
 from relay.core.ports import MessageStore, StoreUnavailable
 
 REFUSAL_SECONDS = 5.0
@@ -52,18 +52,24 @@ class Ledger:
 
     # -- writes
 
-    def put(self, record: Record) -> Deferred[None]:
+    def put(self, op: Put) -> Deferred[Kept]:
         """Make it durable. Fails with StoreUnavailable."""
-        return Deferred.fromCoroutine(self._put(record))
+        return Deferred.fromCoroutine(self._put(op))
 
-    async def _put(self, record: Record) -> None:
+    async def _put(self, op: Put) -> Kept:
         try:
-            await self.store.write(Put(record))
+            kept = await self.store.write(op)
         except StoreUnavailable as error:
             self._refused(error)
             raise
         self._refused_at = None
-        self._add(record.message.agent, Depth(1, len(record.message.payload)))
+        assert isinstance(kept, Kept)
+        agent = op.record.message.agent
+        if kept.known is None:
+            self._add(agent, Depth(1, len(op.record.message.payload)))
+        for _id, size in kept.replaced:
+            self._add(agent, Depth(-1, -size))
+        return kept
 
     def _refused(self, error: StoreUnavailable) -> None:
         """A full disk takes no new message but still records ends: a harmless write tells how it stands."""
@@ -72,9 +78,16 @@ class Ledger:
         self._refused_at = self._clock.seconds()
         self._quietly(self._write(Revise("", "", Trials())))
 
-    def revise(self, agent: str, id: str, trials: Trials) -> Deferred[None]:
+    def revise(self, op: Revise) -> Deferred[None]:
         """Note what was tried. Never fails: what could not be noted is tried once more, no harm done."""
-        return self._quietly(self._write(Revise(agent, id, trials)))
+        return self._quietly(self._write(op))
+
+    async def requeue(self, op: Requeue, agent: str) -> bool:
+        """Put a dead letter back in its queue. False if there is none of that id. Raises StoreUnavailable."""
+        depth = await self._write(op)
+        if isinstance(depth, Depth):
+            self._add(agent, depth)
+        return depth is not None
 
     def seen(self, agent: str, at: float) -> None:
         """Note that the agent was here at that Unix time."""
@@ -93,6 +106,7 @@ class Ledger:
 
     async def _record(self, owed: _Owed) -> None:
         left = await self._write(owed.end)
+        assert left is None or isinstance(left, Depth)
         agent = owed.end.agent
         waiting = self._unrecorded.get(agent, {})
         if waiting.pop(owed.end.id, None) is None:
@@ -111,7 +125,7 @@ class Ledger:
         for item in owed[:1000]:
             self._quietly(self._record(item))
         if not owed:
-            self.revise("", "", Trials())
+            self.revise(Revise("", "", Trials()))
 
     def _add(self, agent: str, change: Depth) -> None:
         self.total += change
@@ -121,7 +135,7 @@ class Ledger:
         else:
             self._depths.pop(agent, None)
 
-    async def _write(self, op: Write) -> Depth | None:
+    async def _write(self, op: Write) -> Depth | Kept | None:
         try:
             answer = await self.store.write(op)
         except CancelledError:

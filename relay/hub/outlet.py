@@ -1,48 +1,30 @@
-"""The way out to one session: its window, its buffer, its redelivery clock. And what all of them hold together."""
+"""The way out to one session: its window, its buffer, its redelivery clock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
-from relay.core import policy
+from relay.core import policy, wire
 from relay.core.flow import Flow
 from relay.core.limits import Limits
+from relay.core.model import Message
 from relay.core.ports import AgentTransport
+from relay.hub.pressure import Pressure
 from relay.hub.redelivery import Redelivery
 
 
-class Pressure:
-    """What has not left, over all sessions, and what direct messages hold in memory (protocol 2.3 'Slow agents').
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What an agent asked for, within what is allowed. Times in seconds."""
 
-    Between two looks it is an estimate from above: what was sent since counts as not left.
-    """
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self.flowing: set[Outlet] = set()
-        self.held = 0  #: payload bytes of direct messages that are only in memory
-        self.unsent = 0
-
-    def sent(self, outlet: Outlet, size: int) -> None:
-        self.flowing.add(outlet)
-        self.unsent += size
-
-    def share(self) -> int:
-        """Bytes that may wait for one session."""
-        return policy.buffer_share(self.unsent + self.held, len(self.flowing), self._limits)
-
-    def may_hold(self, size: int) -> bool:
-        """May a direct message of that size be kept in memory?"""
-        return self.unsent + self.held + size <= self._limits.total_buffer
-
-    def look(self, now: float) -> list[tuple[Outlet, bool]]:
-        """Once a second: the outlets that had something to send, and whether bytes that waited have left."""
-        looked = [(outlet, outlet.look(now)) for outlet in self.flowing]
-        self.flowing = {outlet for outlet, _ in looked if outlet.flow.waiting}
-        self.unsent = sum(outlet.flow.waiting for outlet in self.flowing)
-        return looked
+    max_in_flight: int
+    ack_wait: float
+    max_frame: int | None = None  #: bytes
+    raw: bool = False
+    batch: bool = False
 
 
 class Outlet:
@@ -50,25 +32,31 @@ class Outlet:
 
     def __init__(
         self,
+        session: str,
         transport: AgentTransport,
+        wishes: Wishes,
         *,
         clock: IReactorTime,
         pressure: Pressure,
-        max_in_flight: int,
-        ack_wait: float,
-        max_frame: int | None,
+        limits: Limits,
         watched: Callable[[str], bool],
+        holds: bool = True,
     ) -> None:
-        self.max_frame = max_frame
+        self.session = session
+        self.holds = holds  #: may a direct message be held in memory for it? Otherwise it is made durable at once
         self.doubted = False  #: a direct message was not acknowledged, and nothing was heard since
+        self.window = wishes.max_in_flight
         self.flow = Flow()
-        self.redelivery = Redelivery(ack_wait, watched)
+        self.redelivery = Redelivery(wishes.ack_wait, watched)
         self.sent_count = 0
+        self._wishes = wishes
+        self._asked = wishes.max_in_flight
         self._transport = transport
         self._clock = clock
         self._pressure = pressure
-        self._asked = max_in_flight
-        self.window = max_in_flight
+        self._limits = limits
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
 
     def careful(self, streak: int) -> None:
         """After several breaks in a row the window starts at 1."""
@@ -85,10 +73,31 @@ class Outlet:
 
     def takes(self, size: int) -> bool:
         """May a frame of that size be sent now?"""
-        return policy.fits(self._transport.unsent(), size, self._pressure.share())
+        return policy.fits(self._transport.unsent() + self._batch_bytes, size, self._pressure.share())
 
-    def send(self, frame: bytes) -> None:
+    def send(self, message: Message, attempt: int, *, queued: bool) -> bool:
+        """Send a message; False if its frame is larger than the agent takes. A batch may wait for ``flush``."""
+        frame = wire.message(message, queued=queued, attempt=attempt, raw=self._wishes.raw)
+        if self._wishes.max_frame is not None and len(frame) > self._wishes.max_frame:
+            return False
         self.sent_count += 1
+        if not self._wishes.batch:
+            self._emit(frame)
+            return True
+        most = min(self._limits.batch_bytes, self._wishes.max_frame or self._limits.batch_bytes)
+        if self._batch and (self._batch_bytes + len(frame) > most - 64 or len(self._batch) >= self._limits.batch_count):
+            self.flush()
+        self._batch.append(frame)
+        self._batch_bytes += len(frame) + 1
+        return True
+
+    def flush(self) -> None:
+        """Send what was collected."""
+        if self._batch:
+            batch, self._batch, self._batch_bytes = self._batch, [], 0
+            self._emit(batch[0] if len(batch) == 1 else wire.messages(batch))
+
+    def _emit(self, frame: bytes) -> None:
         self._transport.send(frame)
         self._pressure.sent(self, len(frame))
 

@@ -40,9 +40,9 @@ def finish(courier: Courier, *, broke: bool, streak: int) -> int:
 def _leave(courier: Courier, entry: Entry, blamed: bool) -> None:
     now = courier.context.wall()
     trials = policy.nacked(entry.trials, now, None) if blamed else entry.trials
-    if entry.expires_at <= now:
-        courier.end(entry, Status.EXPIRED, "expired")
-    elif blamed and policy.is_dead(trials, now, courier.context.limits):
+    if courier.lapses(entry):
+        return
+    if blamed and policy.is_dead(trials, now, courier.context.limits):
         courier.end(entry, Status.DEAD, "attempts")
     elif entry.saved is Saved.NO:
         courier.line.leave(entry, trials)  # the POST that waits for it is told below, and has it saved

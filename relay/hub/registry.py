@@ -16,7 +16,7 @@ from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
 from relay.hub.heartbeat import Heartbeat
-from relay.hub.outlet import Outlet
+from relay.hub.outlet import Outlet, Wishes
 from relay.hub.session import AgentSession
 
 PROOF_SERVES = 1.0  #: seconds in which a sign of life that was asked for serves for all newcomers
@@ -72,14 +72,31 @@ class Registry:
             session.close(Close.OVERLOADED, "no-store", retry_after=self.spread())
         elif not self._bucket.take(self._context.clock.seconds()):
             session.close(Close.OVERLOADED, "overloaded", retry_after=self.spread())
-        else:
+        elif session.agent:
             self._decide(session, frame)
+        else:
+            self._introduce(session, frame)
+
+    def _introduce(self, session: AgentSession, frame: Register) -> None:
+        """A session that only publishes: it holds no agent."""
+        wishes = self._granted(frame)
+        context = self._context
+        outlet = Outlet(
+            context.secret(),
+            session.transport,
+            wishes,
+            clock=context.clock,
+            pressure=context.pressure,
+            limits=context.limits,
+            watched=lambda _id: False,
+        )
+        self._welcome(session, outlet, wishes)
 
     def spread(self) -> int:
         return policy.spread(*OVERLOAD_RETRY, self._context.random.uniform)
 
     def _decide(self, session: AgentSession, frame: Register) -> None:
-        holder = self.holders.get(frame.agent)
+        holder = self.holders.get(session.agent)
         if holder is None:
             self._admit(session, frame)
         elif self._may_replace(holder, frame):
@@ -97,48 +114,67 @@ class Registry:
         return wish == "replace" or (wish == "choice" and frame.on_duplicate == "replace")
 
     def _admit(self, session: AgentSession, frame: Register) -> None:
-        limits, manners, context = self._context.limits, self._manners, self._context
+        agent, context = session.agent, self._context
         session.took_over = session.took_over or frame.resume
-        ack_wait = limits.ack_wait if frame.ack_wait is None else min(frame.ack_wait, limits.ack_wait_max)
-        window = min(frame.max_in_flight or limits.default_in_flight, limits.max_in_flight)
+        wishes = self._granted(frame)
         outlet = Outlet(
+            context.secret(),
             session.transport,
+            wishes,
             clock=context.clock,
             pressure=context.pressure,
-            max_in_flight=window,
-            ack_wait=ack_wait,
-            max_frame=frame.max_frame,
-            watched=self._couriers.of(frame.agent).acks.watches,
+            limits=context.limits,
+            watched=self._couriers.of(agent).acks.watches,
+            holds=session.holds,
         )
-        id = context.secret()
-        self.holders[frame.agent] = session
-        self._heartbeat.add(session, outlet)
+        self.holders[agent] = session
         now = context.wall()
-        self._directory.seen(frame.agent, now)
-        context.ledger.seen(frame.agent, now)
+        self._directory.seen(agent, now)
+        context.ledger.seen(agent, now)
+        self._welcome(session, outlet, wishes)
+
+    def _granted(self, frame: Register) -> Wishes:
+        limits = self._context.limits
+        return Wishes(
+            max_in_flight=min(frame.max_in_flight or limits.default_in_flight, limits.max_in_flight),
+            ack_wait=limits.ack_wait if frame.ack_wait is None else min(frame.ack_wait, limits.ack_wait_max),
+            max_frame=frame.max_frame,
+            raw=frame.raw,
+            batch=frame.batch,
+        )
+
+    def _welcome(self, session: AgentSession, outlet: Outlet, wishes: Wishes) -> None:
+        context, manners, agent = self._context, self._manners, session.agent
+        self._heartbeat.add(session, outlet)
         registered = wire.registered(
-            agent=frame.agent,
-            session=id,
-            queued=context.ledger.depth(frame.agent).count,
+            agent=agent or None,
+            session=outlet.session,
+            queued=context.ledger.depth(agent).count,
             heartbeat=manners.heartbeat,
             ack_timeout=manners.ack_timeout,
-            ack_wait=ack_wait,
-            max_in_flight=window,
+            ack_wait=wishes.ack_wait,
+            max_in_flight=wishes.max_in_flight,
             durable=context.ledger.store.durable,
             server=manners.server,
             node=manners.node,
-            limits=limits,
+            limits=context.limits,
         )
-        session.admitted(id, outlet, registered)
+        if agent:
+            about = {"session": outlet.session, "client": session.client, "remote": session.transport.peer}
+            context.chronicle.bulletin.tell("agent.connected", agent, **about)
+        session.admitted(outlet, registered)
 
     # -- the end of a session
 
     def released(self, session: AgentSession, *, broke: bool) -> None:
-        agent = session.agent
-        if self.holders.get(agent) is session:
-            del self.holders[agent]
-        if session.outlet is not None:
-            self._heartbeat.remove(session, session.outlet)
+        agent, outlet = session.agent, session.outlet
+        if outlet is not None:
+            self._heartbeat.remove(session, outlet)
+        if self.holders.get(agent) is not session:
+            return
+        del self.holders[agent]
+        about = {"session": outlet.session if outlet else None, "broke": broke}
+        self._context.chronicle.bulletin.tell("agent.disconnected", agent, **about)
         now = self._context.wall()
         self._directory.seen(agent, now)
         self._context.ledger.seen(agent, now)
@@ -154,7 +190,7 @@ class Registry:
     # -- duplicates
 
     def _probe(self, holder: AgentSession, session: AgentSession, frame: Register) -> None:
-        agent, clock = frame.agent, self._context.clock
+        agent, clock = session.agent, self._context.clock
         if clock.seconds() - self._proved.get(agent, -PROOF_SERVES - 1) <= PROOF_SERVES:
             self._refuse(session, holder)
             return
@@ -206,3 +242,5 @@ class Registry:
         detail = f"another connection holds {holder.agent}"
         session.transport.send(wire.error("duplicate", detail, holder=about))
         session.close(Close.DUPLICATE, "duplicate", retry_after=DUPLICATE_RETRY)
+        refused = {"client": session.client, "remote": session.transport.peer}
+        self._context.chronicle.bulletin.tell("agent.conflict", holder.agent, **refused)

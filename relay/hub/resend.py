@@ -35,8 +35,7 @@ def what_is_due(courier: Courier) -> None:
 def _goes_again(courier: Courier, entry: Entry) -> bool:
     """Count the failure. False if it was the last one, or the message expired."""
     now = courier.context.wall()
-    if entry.expires_at <= now:
-        courier.end(entry, Status.EXPIRED, "expired")
+    if courier.lapses(entry):
         return False
     entry.trials = policy.failed(entry.trials, now)
     if policy.is_dead(entry.trials, now, courier.context.limits):
@@ -88,10 +87,10 @@ async def _send_again(courier: Courier, outlet: Outlet, batch: list[Entry]) -> N
 
 
 def _once_more(courier: Courier, outlet: Outlet, entry: Entry, message: Message) -> None:
-    if not outlet.takes(wire.estimate(entry.size)):
+    if not outlet.takes(wire.estimate(message)):
         outlet.redelivery.start(entry, outlet.flow_time())
         return
     entry.trials = policy.sent_once_more(entry.trials)
-    courier.transmit(message, entry.trials.attempts, queued=True)
+    outlet.send(message, entry.trials.attempts, queued=True)
     courier.was_sent(entry)
     courier.revise(entry)

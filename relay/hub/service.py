@@ -15,13 +15,15 @@ from relay.core.model import AgentView, Outcome, Readiness, Reason, Submission
 from relay.core.ports import AgentConversation, AgentTransport, MessageStore, StoreBroken
 from relay.core.problems import Problem
 from relay.core.session import Close
+from relay.hub.bulletin import Bulletin
+from relay.hub.chronicle import Chronicle
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.delivery import DRAIN_RETRY, Delivery
 from relay.hub.directory import Directory
 from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
-from relay.hub.outlet import Pressure
+from relay.hub.pressure import Pressure
 from relay.hub.registry import Manners, Registry
 from relay.hub.session import AgentSession
 from relay.hub.views import Views
@@ -49,7 +51,10 @@ class Hub:
         server: str,
     ) -> None:
         ledger = Ledger(store, clock)
-        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits))
+        self.bulletin = Bulletin(wall, limits.events)
+        chronicle = Chronicle(wall, node, limits.remembered, self.bulletin)
+        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle)
+        self._context.ack_timeout = ack_timeout
         self._store = store
         self._couriers = Couriers(self._context)
         self._directory = Directory(limits.known_agents)
@@ -70,6 +75,7 @@ class Hub:
         self._store.on_broken(self._broken)
         snapshot = await self._store.open()
         self._context.last_place = snapshot.last_place
+        self._context.key_secret = snapshot.secret
         self._context.ledger.opened(snapshot)
         self._directory.opened(snapshot)
         self._heartbeat.start(self._context.clock)
@@ -139,7 +145,7 @@ class Hub:
             raise Problem("draining", "the relay is shutting down", retry_after=DRAIN_RETRY)
 
     def converse(self, transport: AgentTransport) -> AgentConversation:
-        session = AgentSession(transport, self._context, self._couriers, self._registry)
+        session = AgentSession(transport, self._context, self._couriers, self._delivery, self._registry)
         self._registry.sessions.add(session)
         return session
 

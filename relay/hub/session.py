@@ -11,10 +11,11 @@ from twisted.logger import Logger
 from relay.core import wire
 from relay.core.ports import AgentTransport
 from relay.core.session import Act, Close, State, act, broke, closed_by
-from relay.core.wire import Ack, BadFrame, Frame, Nack, Ping, Progress, Register, Window
-from relay.hub import answers
+from relay.core.wire import BadFrame, Register
+from relay.hub import frames
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
+from relay.hub.delivery import Delivery
 from relay.hub.outlet import Outlet
 
 KEPT_FRAMES = 1000  #: of a newcomer, while the holder is asked for a sign of life
@@ -41,11 +42,17 @@ class AgentSession:
 
     log = Logger()
 
-    def __init__(self, transport: AgentTransport, context: Context, couriers: Couriers, host: SessionHost) -> None:
+    def __init__(
+        self,
+        transport: AgentTransport,
+        context: Context,
+        couriers: Couriers,
+        delivery: Delivery,
+        host: SessionHost,
+    ) -> None:
         self.transport = transport
         self.state = State.OPEN
         self.agent = ""
-        self.id = ""
         self.took_over: str | None = None
         self.client: str | None = None
         self.since = 0.0  #: Unix time of the registration
@@ -53,8 +60,11 @@ class AgentSession:
         self.strikes = 0  #: pings since anything was heard
         self.probed = False  #: does somebody wait for a sign of life?
         self.outlet: Outlet | None = None
-        self._context = context
-        self._couriers = couriers
+        self.holds = transport.holds
+        self.undecided = 0  #: publications of which the answer is not known
+        self.context = context
+        self.couriers = couriers
+        self.delivery = delivery
         self._host = host
         self._kept: list[bytes] = []
         self._errors: deque[float] = deque()
@@ -76,7 +86,7 @@ class AgentSession:
             case Act.REGISTER if isinstance(parsed, Register):
                 self._register(parsed)
             case Act.HANDLE:
-                self._handle(parsed)
+                frames.handle(self, parsed)
             case Act.REFUSE:
                 self.complain("already-registered", f"this connection holds {self.agent}")
             case Act.UNREGISTERED:
@@ -84,7 +94,7 @@ class AgentSession:
                 self.close(Close.UNREGISTERED, "register-first")
 
     def heard(self) -> None:
-        self.heard_at = self._context.clock.seconds()
+        self.heard_at = self.context.clock.seconds()
         self.strikes = 0
         if self.outlet is not None:
             self.outlet.doubted = False
@@ -107,33 +117,14 @@ class AgentSession:
 
     def _register(self, frame: Register) -> None:
         self._cancel_deadline()
-        self.agent = frame.agent
+        self.agent = frame.agent or ""
         self.client = frame.client
         self._host.register(self, frame)
 
-    def _handle(self, frame: Frame) -> None:
-        courier = self._couriers.of(self.agent)
-        match frame:
-            case Progress():
-                answers.still_working(courier, frame.all())
-            case Ack():
-                answers.acknowledge(courier, frame.all())
-            case Nack():
-                answers.refuse(courier, frame)
-            case Window():
-                self._resize(frame.max_in_flight)
-            case Ping():
-                now = wire.stamp(self._context.wall())
-                self.transport.send(wire.encode("pong", ref=frame.ref, time=now))
-
-    def _resize(self, wanted: int) -> None:
-        if self.outlet is not None:
-            self.outlet.resize(min(wanted, self._context.limits.max_in_flight))
-            self.flowed()
-
     def flowed(self) -> None:
         """Something may go out again."""
-        self._couriers.of(self.agent).pump()
+        if self.agent:
+            self.couriers.of(self.agent).pump()
 
     def _keep(self, frame: bytes) -> None:
         """A newcomer's frames wait until it is known whether it may stay."""
@@ -149,13 +140,13 @@ class AgentSession:
             self.transport.send(wire.error(error.code, error.detail))
             self.close(Close.UNREGISTERED, "register-malformed" if error.kind == "register" else "register-first")
 
-    def complain(self, code: str, detail: str) -> None:
+    def complain(self, code: str, detail: str, **fields: str | None) -> None:
         """Say what was wrong; the connection stays, unless it is wrong too often."""
-        now, limits = self._context.clock.seconds(), self._context.limits
+        now, limits = self.context.clock.seconds(), self.context.limits
         while self._errors and now - self._errors[0] >= limits.error_seconds:
             self._errors.popleft()
         self._errors.append(now)
-        self.transport.send(wire.error(code, detail))
+        self.transport.send(wire.error(code, detail, **fields))
         if len(self._errors) > limits.errors:
             self.close(Close.ERRORS, "too-many-errors")
 
@@ -166,14 +157,20 @@ class AgentSession:
         self.state = State.PROBING
         self.transport.hold(True)
 
-    def admitted(self, id: str, outlet: Outlet, registered: bytes) -> None:
+    @property
+    def id(self) -> str:
+        """The name of the session; empty before it is registered."""
+        return self.outlet.session if self.outlet is not None else ""
+
+    def admitted(self, outlet: Outlet, registered: bytes) -> None:
         """It holds its agent now: ``registered`` is said, its queue goes out, and what it said meanwhile is heard."""
         was, self.state = self.state, State.LIVE
-        self.id, self.outlet = id, outlet
-        self.since = self._context.wall()
+        self.outlet = outlet
+        self.since = self.context.wall()
         self.strikes = 0
         self.transport.send(registered)
-        self._couriers.begin(self.agent, outlet)
+        if self.agent:
+            self.couriers.begin(self.agent, outlet)
         kept, self._kept = self._kept, []
         for frame in kept:
             self.received(frame)
@@ -215,6 +212,6 @@ class AgentSession:
             code=code,
             side="the relay" if by_relay else "the agent",
             sent=self.outlet.sent_count if self.outlet else 0,
-            seconds=self._context.wall() - self.since,
+            seconds=self.context.wall() - self.since,
             peer=self.transport.peer,
         )

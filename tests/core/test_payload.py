@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from relay.core.model import Form
 from relay.core.problems import Problem
-from relay.edge.payload import read
+from relay.core.payload import read
 
 
 def refusal(content_type: str | None, body: bytes) -> str:

@@ -1,0 +1,58 @@
+"""What happened to each message: its timeline, the events, and the ends of those that were never durable."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from relay.core.entry import Entry
+from relay.core.model import Event, Message, Past, Status
+from relay.hub.bulletin import Bulletin
+
+
+class Chronicle:
+    """Every step of a message is told here once; from here it goes to its timeline and to the subscribers."""
+
+    def __init__(self, wall: Callable[[], float], node: str, remembered: int, bulletin: Bulletin) -> None:
+        self.bulletin = bulletin
+        self._wall = wall
+        self._node = node
+        self._most = remembered
+        self._past: OrderedDict[str, Past] = OrderedDict()
+
+    def event(self, name: str, *, session: str | None = None, detail: str | None = None) -> Event:
+        """An event of now."""
+        return Event(self._wall(), name, session, self._node, detail)
+
+    def note(
+        self, agent: str, entry: Entry, name: str, *, session: str | None = None, detail: str | None = None
+    ) -> None:
+        """Something happened to a message."""
+        entry.events.append(self.event(name, session=session, detail=detail))
+        self.tell(agent, entry.id, name, detail=detail)
+
+    def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
+        """The same for the subscribers alone."""
+        self.bulletin.tell(f"message.{name}", agent, id=id, **({} if detail is None else {"detail": detail}))
+
+    def remember(self, message: Message, entry: Entry, status: Status, reason: str, reply: bytes | None) -> None:
+        """A message ended that was never durable."""
+        self._past[message.id] = Past(
+            id=message.id,
+            agent=message.agent,
+            publisher=message.publisher,
+            status=status,
+            reason=reason,
+            attempts=entry.trials.attempts,
+            created_at=message.created_at,
+            expires_at=message.expires_at,
+            ended_at=self._wall(),
+            reply=reply,
+            timeline=entry.take_events(),
+        )
+        if len(self._past) > self._most:
+            self._past.popitem(last=False)
+
+    def past(self, id: str) -> Past | None:
+        """The end of a message that was never durable, while it is remembered."""
+        return self._past.get(id)

@@ -1,0 +1,225 @@
+"""One message from its acceptance to its answer (protocol 1.1 'What happens')."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from relay.core import policy
+from relay.core.limits import Limits
+from relay.core.model import Key, Known, Message, Outcome, Past, Reason, Status, Submission
+from relay.core.ports import KeysFull, StoreUnavailable
+from relay.core.problems import Problem
+from relay.hub.acks import Ending
+from relay.hub.context import Context
+from relay.hub.courier import Courier
+
+DOUBT_AFTER = 1.0  #: seconds; a shorter wait without an ACK says nothing of the agent
+STORE_RETRY = 5  #: seconds, ``Retry-After`` of a store that is away
+KEYS_RETRY = 3600  #: seconds, ``Retry-After`` of a store that remembers as many keys as it may
+RECORD_SECONDS = 5.0  #: how long an answer waits for the end of a message with a key to be durable
+
+
+def make_message(submission: Submission, id: str, now: float, limits: Limits) -> Message:
+    """The message that was submitted, as it is accepted at Unix time ``now``."""
+    ttl = limits.ttl if submission.ttl is None else min(submission.ttl, limits.ttl_max)
+    return Message(
+        id=id,
+        agent=submission.agent,
+        payload=submission.payload,
+        content_type=submission.content_type,
+        form=submission.form,
+        created_at=now,
+        expires_at=now + ttl,
+        headers=submission.headers,
+        topic=submission.topic,
+        publisher=submission.publisher,
+        callback=submission.callback,
+    )
+
+
+class Replayed(Exception):
+    """The idempotency key names a message already; nothing was accepted."""
+
+    def __init__(self, known: Known) -> None:
+        super().__init__(known.id)
+        self.known = known
+
+
+class Post:
+    """Made when the message is accepted. ``answer`` is called once, at once."""
+
+    def __init__(
+        self,
+        context: Context,
+        courier: Courier,
+        message: Message,
+        submission: Submission,
+        *,
+        key: Key | None = None,
+        line: bool = False,
+    ) -> None:
+        self._context = context
+        self._courier = courier
+        self._message = message
+        self._key = key
+        self._now_or_never = submission.ttl == 0
+        self._ttl = None if submission.ttl is None else round(message.expires_at - message.created_at)
+        self._async = submission.respond_async
+        self._obstacles = courier.obstacles(message)
+        self._doubted = courier.outlet is not None and courier.outlet.doubted
+        self._wait = 0.0 if self._doubted or (line and courier.mute) else submission.wait
+        self._direct = self._goes_directly()
+        self._entry = courier.accept(message)
+        self._waiter = courier.acks.expect(message.id, line=line)
+        if line:
+            courier.watch_silence()
+
+    def _goes_directly(self) -> bool:
+        """Sent at once, and kept in memory meanwhile? Raises Problem where neither that nor the store is possible."""
+        outlet = self._courier.outlet
+        free = not self._obstacles
+        if self._now_or_never:
+            if not free or self._doubted:
+                why = self._obstacles[0].value if self._obstacles else Reason.SILENT.value
+                raise Problem("undeliverable", f"it cannot be delivered now: {why}", id=self._message.id, attempts=0)
+            return True
+        direct = free and self._key is None and outlet is not None and outlet.holds
+        if direct and (self._async or self._wait <= 0) and not self._context.ledger.accepting():
+            raise Problem("store-unavailable", "the store takes nothing now; nothing was sent", retry_after=STORE_RETRY)
+        return direct
+
+    async def answer(self) -> Outcome:
+        """What became of it. Raises Problem, or Replayed."""
+        try:
+            return await self._see_through()
+        finally:
+            courier = self._courier
+            courier.acks.answered(self._waiter)
+            if courier.outlet is not None:
+                courier.outlet.redelivery.unwatched(self._message.id, courier.outlet.flow_time())
+
+    async def _see_through(self) -> Outcome:
+        saving: Deferred[None] | None = None
+        if self._direct:
+            self._courier.send_directly(self._entry)
+        if not self._now_or_never and self._is_saved_at_once():
+            saving = self._courier.save(self._entry, self._key)
+        why = await self._wait_for_it()
+        if not self._over and (self._now_or_never or self._has_expired):
+            self._courier.end_unseen(self._message.id, Status.EXPIRED, "expired")
+        if not self._over:
+            await (saving or self._courier.save(self._entry))
+        return await self._said(why)
+
+    def _is_saved_at_once(self) -> bool:
+        return not self._direct or self._async or self._wait <= 0 or self._courier.must_replace(self._entry)
+
+    async def _wait_for_it(self) -> Reason | None:
+        """Wait for the ACK as long as was asked for, but no longer for what expires unsent."""
+        left, why = self._wait, None
+        if not self._now_or_never and self._ttl is not None and self._ttl < left:
+            why = await self._wait_some(float(self._ttl))
+            left -= self._ttl
+            if why is not Reason.SILENT or not self._waiter.attempts:
+                return why
+        if left > 0:
+            why = await self._wait_some(left)
+            self._doubt(why)
+        return why
+
+    async def _wait_some(self, seconds: float) -> Reason | None:
+        if self._courier.outlet is None or self._over:
+            return None
+        return await self._courier.acks.wait(self._waiter, seconds)
+
+    @property
+    def _over(self) -> bool:
+        waiter = self._waiter
+        return waiter.ending is not None or waiter.error is not None or waiter.known is not None
+
+    @property
+    def _has_expired(self) -> bool:
+        return self._message.expires_at <= self._context.wall()
+
+    def _doubt(self, why: Reason | None) -> None:
+        outlet = self._courier.outlet
+        if why is Reason.SILENT and self._direct and self._wait >= DOUBT_AFTER and outlet is not None:
+            outlet.doubt()
+
+    # -- the answer
+
+    async def _said(self, why: Reason | None) -> Outcome:
+        waiter = self._waiter
+        if waiter.known is not None:
+            raise Replayed(waiter.known)
+        if waiter.error is not None:
+            raise self._unknown(waiter.error)
+        if waiter.ending is None:
+            return self._kept(why)
+        if self._key is not None and not waiter.recorded:
+            await self._courier.acks.wait(waiter, RECORD_SECONDS)
+            if not waiter.recorded:
+                raise self._unknown(StoreUnavailable("its end could not be recorded in time"))
+        return ended(self._message.id, self._message.agent, waiter.ending, waiter.attempts, self._ttl)
+
+    def _unknown(self, error: StoreUnavailable) -> Problem:
+        """The store did not take it: what became of it is not known, and nobody tries any more."""
+        if isinstance(error, KeysFull):
+            return Problem("queue-full", "as many idempotency keys are remembered as may be", retry_after=KEYS_RETRY)
+        attempts = self._waiter.attempts
+        sent = {"sent": True} if attempts else {}
+        detail = "it could not be made durable" + ("; it was sent, and the agent may have acted on it" if sent else "")
+        fields = {"id": self._message.id, "attempts": attempts, **sent}
+        return Problem("store-unavailable", detail, retry_after=STORE_RETRY, **fields)
+
+    def _kept(self, why: Reason | None) -> Outcome:
+        return Outcome(
+            self._message.id,
+            self._message.agent,
+            "accepted" if self._async else "queued",
+            self._waiter.attempts,
+            policy.first_reason(self._reasons(why)),
+            self._context.ledger.store.durable,
+            ttl=self._ttl,
+        )
+
+    def _reasons(self, why: Reason | None) -> list[Reason]:
+        """Why it is queued and not delivered; what ended the wait says most."""
+        if why not in (None, Reason.SILENT):
+            return [why]
+        if self._context.draining:
+            return [Reason.DRAINING]
+        if self._courier.outlet is None:
+            return [Reason.AWAY if Reason.AWAY in self._obstacles else Reason.LOST]
+        if self._doubted:
+            return [Reason.SILENT]
+        if self._waiter.attempts:
+            return [Reason.SENT if self._wait <= 0 else Reason.SILENT]
+        return list(self._courier.obstacles(self._message)) or list(self._obstacles) or [Reason.BEHIND]
+
+
+def ended(id: str, agent: str, ending: Ending, attempts: int, ttl: int | None = None) -> Outcome:
+    """The answer for a message that has ended: delivered, or a Problem is raised."""
+    status, reason = ending.status, ending.reason
+    fields: dict[str, Any] = {"id": id, "attempts": attempts}
+    if status is Status.DELIVERED:
+        return Outcome(id, agent, "delivered", attempts, reply=ending.reply, ttl=ttl)
+    if status is Status.REJECTED:
+        raise Problem("rejected", reason or "the agent gave no reason", **fields)
+    if status is Status.EXPIRED:
+        sent = {"sent": True} if attempts else {}
+        raise Problem("undeliverable", "its time to live ended before it was acknowledged", **fields, **sent)
+    if status is Status.REPLACED:
+        raise Problem("replaced", "a newer message of its topic took its place", **fields, by=reason)
+    raise Problem("ended", f"it ended {status.value}: {reason or 'no reason given'}", **fields, ended=status.value)
+
+
+def ended_before(past: Past) -> Outcome:
+    """The answer to a repeat, for a message that has ended: what is true now."""
+    ending = Ending(past.status, past.reason, past.reply)
+    if past.status in (Status.DELIVERED, Status.REJECTED):
+        return ended(past.id, past.agent, ending, past.attempts)
+    detail = f"it ended {past.status.value}: {past.reason or 'no reason given'}"
+    raise Problem("ended", detail, id=past.id, attempts=past.attempts, ended=past.status.value)

@@ -1,0 +1,116 @@
+"""Messages with an idempotency key: one key names one message, and a repeat is told what is true now (protocol 1.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from relay.core import policy
+from relay.core.entry import Phase
+from relay.core.ids import derived_id
+from relay.core.limits import Limits
+from relay.core.model import Key, Known, Outcome, Past, Reason, Standing, Submission
+from relay.core.ports import StoreUnavailable
+from relay.core.problems import Problem
+from relay.hub.context import Context
+from relay.hub.courier import Courier
+from relay.hub.post import STORE_RETRY, Post, Replayed, ended_before, make_message
+
+REMEMBERED = 86400.0  #: seconds from acceptance
+AGAIN_RETRY = 1  #: seconds, ``Retry-After`` while the first request still waits
+
+
+async def deliver(context: Context, courier: Courier, submission: Submission, line: bool) -> Outcome:
+    """Deliver the message, or say what became of it when it came first. Raises Problem."""
+    key = make_key(submission, context.wall(), context.limits)
+    fields = (submission.publisher, submission.agent, key.key)
+    id = derived_id(context.key_secret, *(field.encode() for field in fields), key.digest)
+    again = Repeat(context, courier, submission)
+    if courier.acks.has(id):
+        return await again.of_one_that_waits(id)
+    if id in courier.line.entries:
+        return await again.of_one_in_mind(id)
+    message = make_message(submission, id, context.wall(), context.limits)
+    try:
+        return await Post(context, courier, message, submission, key=key, line=line).answer()
+    except Replayed as replayed:
+        known = replayed.known
+    if known.digest != key.digest:
+        raise Problem("idempotency-key-reused", "the key was used with another payload or content type", id=known.id)
+    return await again.of_known(known)
+
+
+def make_key(submission: Submission, now: float, limits: Limits) -> Key:
+    """The key of a submission that is accepted at Unix time ``now``."""
+    assert submission.key is not None
+    content_type = submission.content_type.encode()
+    digest = hashlib.sha256(len(content_type).to_bytes(8, "big") + content_type + submission.payload).digest()
+    ttl = limits.ttl if submission.ttl is None else min(submission.ttl, limits.ttl_max)
+    return Key(submission.publisher, submission.agent, submission.key, digest, now + max(REMEMBERED, ttl))
+
+
+class Repeat:
+    """The answer to a repeat."""
+
+    def __init__(self, context: Context, courier: Courier, submission: Submission) -> None:
+        self._context = context
+        self._courier = courier
+        self._submission = submission
+
+    async def of_one_that_waits(self, id: str) -> Outcome:
+        """The first is still waited for: wait too, up to the own wait."""
+        follower = self._courier.acks.follow(id)
+        if follower is None or self._submission.wait <= 0 or self._submission.respond_async:
+            raise self._in_progress(id)
+        if await self._courier.acks.wait(follower, self._submission.wait) is not None:
+            raise self._in_progress(id)
+        return await self.of_one_in_mind(id)
+
+    async def of_one_in_mind(self, id: str) -> Outcome:
+        """Nobody waits for it: it is queued or in flight, or has just ended."""
+        entry = self._courier.line.entries.get(id)
+        if entry is not None and entry.phase is not Phase.ENDED:
+            return self._queued(id, entry.trials.attempts)
+        try:
+            found = await self._context.ledger.store.find(id)
+        except StoreUnavailable:
+            detail = "the store cannot say what became of it"
+            raise Problem("store-unavailable", detail, retry_after=STORE_RETRY, id=id) from None
+        if isinstance(found, Standing):
+            if entry is not None:
+                raise self._in_progress(id)  # its end is being recorded
+            return self._queued(id, found.record.trials.attempts)
+        return self._past(id, found)
+
+    async def of_known(self, known: Known) -> Outcome:
+        """The store knew the key."""
+        if self._courier.acks.has(known.id):
+            return await self.of_one_that_waits(known.id)
+        if known.id in self._courier.line.entries:
+            return await self.of_one_in_mind(known.id)
+        if known.record is not None:
+            return self._queued(known.id, known.record.trials.attempts)
+        return self._past(known.id, known.past)
+
+    def _past(self, id: str, past: Past | None) -> Outcome:
+        if past is None:
+            raise Problem("ended", "it has ended, too long ago to say how", id=id)
+        return replace(ended_before(past), replay=True)
+
+    def _queued(self, id: str, attempts: int) -> Outcome:
+        status = "accepted" if self._submission.respond_async else "queued"
+        reason = policy.first_reason(self._reasons(attempts))
+        durable = self._context.ledger.store.durable
+        return Outcome(id, self._submission.agent, status, attempts, reason, durable, replay=True)
+
+    def _reasons(self, attempts: int) -> list[Reason]:
+        outlet = self._courier.outlet
+        if self._context.draining:
+            return [Reason.DRAINING]
+        if outlet is None:
+            return [Reason.AWAY]
+        return [Reason.SILENT if attempts else Reason.BEHIND]
+
+    def _in_progress(self, id: str) -> Problem:
+        detail = "the first request with this key is still waiting for the agent"
+        return Problem("idempotency-in-progress", detail, retry_after=AGAIN_RETRY, id=id)

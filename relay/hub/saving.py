@@ -1,0 +1,80 @@
+"""Making a message durable, and what comes with it in the same commit: its key, and the end of those it replaces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.core.entry import Entry, Phase, Saved
+from relay.core.model import Kept, Key, Message, Put, Record, Status
+from relay.core.ports import StoreUnavailable
+
+if TYPE_CHECKING:
+    from relay.hub.courier import Courier
+
+
+async def save(courier: Courier, entry: Entry, key: Key | None) -> None:
+    """See ``Courier.save``."""
+    message = entry.message
+    if entry.saved is not Saved.NO or message is None:
+        return
+    context, line = courier.context, courier.line
+    queued = context.chronicle.event("queued")
+    flying = frozenset(other.id for other in line.topics.others(entry) if other.phase is Phase.FLYING)
+    replaces = message.topic is not None
+    record = Record(entry.place, message, entry.trials)
+    op = Put(record, (*entry.take_events(), queued), key, supersedes=replaces, spared=flying)
+    entry.saved = Saved.SAVING
+    line.writing(entry)
+    line.topics.replacing += replaces
+    try:
+        kept = await context.ledger.put(op)
+    except StoreUnavailable as error:
+        _gone(courier, entry)
+        courier.acks.fail(entry.id, error)
+    else:
+        _kept(courier, entry, kept)
+    line.topics.replacing -= replaces
+    courier.hold(-1, -entry.size)
+    courier.pump()
+
+
+def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
+    if kept.known is not None:
+        _gone(courier, entry)
+        if kept.known.record is not None:
+            courier.line.reread(kept.known.record.place)
+        courier.acks.is_known(entry.id, kept.known)
+        return
+    courier.line.saved(entry)
+    courier.line.written(entry)
+    courier.context.chronicle.tell(courier.agent, entry.id, "queued")
+    for id, _size in kept.replaced:
+        _replaced(courier, id, entry.id)
+
+
+def _gone(courier: Courier, entry: Entry) -> None:
+    """It was not kept, and nobody tries any more: what it would have replaced stays."""
+    for other in courier.line.topics.others(entry):
+        if other.replaced_by == entry.id:
+            other.replaced_by = ""
+    entry.saved = Saved.NO
+    courier.line.written(entry)
+    courier.line.forget(entry)
+
+
+def _replaced(courier: Courier, id: str, by: str) -> None:
+    """The store has ended it: it is not sent any more, and who waits for it is told."""
+    line = courier.line
+    line.forget(line.entries.get(id) or line.tombstone(id))
+    courier.context.chronicle.tell(courier.agent, id, Status.REPLACED.value, detail=by)
+    courier.acks.replaced(id, by)
+
+
+def bury(courier: Courier, entry: Entry, message: Message) -> None:
+    """A message that was never durable did not end well: it is kept, so that it can be among the dead letters.
+
+    Its end is recorded right after, in the same commit as a rule; until that is done it stays in mind.
+    """
+    op = Put(Record(entry.place, message, entry.trials), entry.take_events())
+    entry.saved = Saved.SAVING
+    courier.context.ledger.put(op).addErrback(lambda failure: failure.trap(StoreUnavailable) and None)
