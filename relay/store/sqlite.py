@@ -28,7 +28,6 @@ from relay.store.writer import Writer
 T = TypeVar("T")
 
 MAX_READS: Final = 20_000  #: that may wait
-LOG_PAGES: Final = 1000  #: in the log: then it is copied into the file
 TIDY_SECONDS: Final = 10.0
 STUCK_SECONDS: Final = 30.0  #: a disk that answers nothing for so long has failed
 CLOSE_SECONDS: Final = 10.0  #: it is waited for so long at the end
@@ -49,7 +48,8 @@ class SqliteStore:
     ``path`` is the database file; its directory exists. Beside it are SQLite's own files, ``.lock`` and ``.reserve``.
     ``reactor`` brings answers home from the threads, ``clock`` times the chores, ``wall`` gives Unix time.
     ``reserve_bytes`` is the size of the reserve file (0: none). Below ``min_free_bytes`` on the disk, as ``free_bytes``
-    tells, new messages are refused. Another program's lock is waited for up to ``busy_seconds``.
+    tells, new messages are refused. Another program's lock is waited for up to ``busy_seconds``. With ``log_pages``
+    pages in the log it is copied into the file.
     ``vfs`` names an SQLite VFS, and ``tune`` is called with the connection that writes: both are for tests of the disk.
     """
 
@@ -67,10 +67,12 @@ class SqliteStore:
         min_free_bytes: int = 64 * 1024 * 1024,
         free_bytes: Callable[[], int] | None = None,
         busy_seconds: float = 1.0,
+        log_pages: int = 1000,
         vfs: str | None = None,
         tune: Tune | None = None,
     ) -> None:
         path = os.path.realpath(path)
+        self._log_pages = log_pages
         self._clock = clock
         self._wall = wall
         self._health = Health(path)
@@ -193,7 +195,7 @@ class SqliteStore:
     def _settled(self) -> None:
         self._settled_at = self._clock.seconds()
         self._look_at_health()
-        if self._database.log_pages >= LOG_PAGES:
+        if self._database.log_pages >= self._log_pages:
             self._begin("checkpoint", self._checkpoint)
 
     def _begin(self, name: str, chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
