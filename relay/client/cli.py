@@ -31,6 +31,7 @@ class Work:
         self.token = token
         self._code = FAILED
         self._interrupt: Callable[[], object] | None = None
+        self._shutting_down = False  # the reactor's own ``running`` is true until it has ended
         self._finished: Deferred[None] = Deferred()
 
     def on_interrupt(self, call: Callable[[], Deferred[None]]) -> None:
@@ -50,6 +51,7 @@ class Work:
 
     def _stopping(self) -> Deferred[None]:
         """The reactor stops: because the job has ended, or by a signal. A second one ends us at once."""
+        self._shutting_down = True
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if not self._finished.called and self._interrupt is not None:
@@ -70,7 +72,7 @@ class Work:
 
     def _end(self, _: object) -> None:
         self._finished.callback(None)
-        if self.reactor.running:
+        if not self._shutting_down:
             self.reactor.stop()
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
@@ -144,6 +144,8 @@ class Desk:
             return encode("nack", id=message.id, requeue=requeue, delay=nack.delay, reason=_short(nack.reason) or None)
         except CancelledError:
             return None
+        except TimeoutError:
+            return encode("nack", id=message.id, reason=f"not processed within {self._patience:g} s")
         except Exception as error:
             log.failure("the handler failed for message {id}", id=message.id, level=LogLevel.error)
             return encode("nack", id=message.id, reason=_short(f"{type(error).__name__}: {error}"))

@@ -107,6 +107,8 @@ class DoorChannel(HTTPChannel):
     def _take_head(self) -> bytes:
         """A whole and sound head from what came; empty if it is not whole, or was refused."""
         self._ahead = self._ahead.removeprefix(b"\r\n")  # RFC 9112 section 2.2: old clients end a body with one more
+        if not self._ahead:
+            return b""
         end = self._ahead.find(head.END)
         size = end + len(head.END) if end >= 0 else len(self._ahead)
         if size > self._limits.head_bytes:
@@ -166,6 +168,9 @@ class DoorChannel(HTTPChannel):
             self._phase = Phase.IDLE
             self._deadline.after(self._limits.idle_seconds)
         super().requestDone(request)
+        if self._waitingForTransport:
+            # Twisted does this only where the answer before was late. Who asks on and never reads would fill memory.
+            self._networkProducer.pauseProducing()
 
     # -- the end
 

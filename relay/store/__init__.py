@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from relay.core.ports import MessageStore
 from relay.store.memory import MemoryStore
+from relay.store.sqlite import SqliteStore
 
 ALLOWED = "allowed are sqlite:FILE and memory:"
 
@@ -32,6 +33,17 @@ def open_store(
         if rest:
             raise ValueError(f"store {url!r}: nothing may follow 'memory:'; {ALLOWED}")
         return MemoryStore(wall=wall)
+    if scheme == "sqlite" and rest and not rest.startswith("//"):
+        return SqliteStore(
+            rest,
+            reactor=reactor,
+            clock=clock,
+            wall=wall,
+            reserve_bytes=reserve_bytes,
+            min_free_bytes=min_free_bytes,
+        )
+    if scheme == "sqlite":
+        raise ValueError(f"store {url!r}: no file is named, or it begins with '//'; {ALLOWED}, with one '/' or none")
     if scheme == "redis":
         raise ValueError(f"store {url!r}: the Redis store is not built yet; {ALLOWED}")
     raise ValueError(f"store {url!r}: unknown kind of store; {ALLOWED}")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
 
 import apsw
 from twisted.logger import Logger
 
 from relay.core.ports import StoreBroken, StoreUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=StoreUnavailable)
 
 
 class StoreOverloaded(StoreUnavailable):
@@ -35,7 +40,15 @@ class Health:
     def check(self) -> None:
         """Raise StoreBroken if it is broken."""
         if self.broken is not None:
-            raise StoreBroken(*self.broken.args)
+            raise again(self.broken)
+
+    def run(self, call: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
+        """Call this unless the store is broken. What it raises comes as the StoreUnavailable that it means."""
+        self.check()
+        try:
+            return call(*args, **kw)
+        except Exception as error:
+            raise self.judge(error) from error
 
     def judge(self, error: Exception) -> StoreUnavailable:
         """Say what this error means for those who waited for what failed. A fatal one breaks the store."""
@@ -46,16 +59,25 @@ class Health:
         if isinstance(error, apsw.BusyError | apsw.LockedError):
             return StoreUnavailable(f"{self._path} is locked by another program")
         if isinstance(error, FATAL):
-            if self.broken is None:
-                self.broken = StoreBroken(f"{self._path} failed: {error}")
-                self.log.critical("the store broke: {error}", error=str(self.broken))
-            return StoreBroken(*self.broken.args)
+            return again(self.give_up(str(error)))
         self.log.error("{path}: {kind}: {error}", path=self._path, kind=type(error).__name__, error=str(error))
         return StoreUnavailable(f"{self._path}: {error}")
+
+    def give_up(self, reason: str) -> StoreBroken:
+        """The store is broken: for this reason, unless it was already."""
+        if self.broken is None:
+            self.broken = StoreBroken(f"{self._path} failed: {reason}")
+            self.log.error("the store broke: {reason}", reason=str(self.broken))
+        return self.broken
 
 
 def is_full(error: Exception) -> bool:
     """Is the disk full? The index of the log is grown by a call of its own, which says it in other words."""
     return isinstance(error, apsw.FullError) or (
-        isinstance(error, apsw.IOError) and error.extendedresult == apsw.SQLITE_IOERR_SHMSIZE
+        isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
     )
+
+
+def again(error: E) -> E:
+    """The same error for somebody else: each who awaits one adds a traceback to it."""
+    return type(error)(*error.args)

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 from relay.core.model import Depth, End, Page, Put, Record, Revise, Seen, Snapshot, Status, Write
 from relay.core.ports import StoreBroken, StoreUnavailable
-from relay.store.faults import StoreOverloaded
+from relay.store.faults import StoreOverloaded, again
 from relay.store.paging import PageMaker
 from relay.store.retention import ENDED_COUNT, SEEN_COUNT, SEEN_SECONDS
 
@@ -196,11 +196,11 @@ class MemoryStore:
 
     def _done(self, call: Callable[[], T], op: Write | None) -> Deferred[T]:
         error = self._broken or self._error(op)
-        return fail(type(error)(*error.args)) if error else succeed(call())
+        return fail(again(error)) if error else succeed(call())
 
     def _refusal(self) -> StoreUnavailable | None:
         if self._broken is not None:
-            return StoreBroken(*self._broken.args)
+            return again(self._broken)
         return None if self._open else StoreUnavailable("the store is not open")
 
     # -- behaving as a disk does

@@ -40,6 +40,7 @@ class Socket(_AbortingMixin, FileDescriptor):
 
     def __init__(self, reactor: MemoryReactorClock) -> None:
         super().__init__(reactor)
+        self.clock = reactor
         self.protocol: Any = None
         self.room: int | None = None  #: bytes that the peer still takes; None = all
         self.sent = bytearray()
@@ -86,7 +87,7 @@ class Socket(_AbortingMixin, FileDescriptor):
                 ended = self.doWrite()
                 if ended is not None:
                     self.connectionLost(Failure(ended))
-            self.reactor.advance(0)
+            self.clock.advance(0)
             moved = before != (len(self._incoming), len(self.sent), self in self.reactor.getWriters())
 
     # -- what the kernel does
@@ -114,6 +115,15 @@ class Socket(_AbortingMixin, FileDescriptor):
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         pass
+
+    def getTcpNoDelay(self) -> bool:
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        pass
+
+    def getTcpKeepAlive(self) -> bool:
+        return False
 
 
 @dataclass
@@ -327,9 +337,9 @@ class House:
         assert self.reactor.getWriters() == []
 
 
-def get(path: str, method: str = "GET", version: str = "1.1", **headers: str | None) -> bytes:
+def get(path: str, *, method: str = "GET", version: str = "1.1", **headers: str | None) -> bytes:
     """A request without a body. Headers are given as ``content_type=…``; None leaves one out."""
-    return request(method, path, None, version=version, **headers)
+    return whole(method, path, version, headers, b"")
 
 
 def post(agent: str, body: bytes, **headers: str | None) -> bytes:
@@ -337,12 +347,15 @@ def post(agent: str, body: bytes, **headers: str | None) -> bytes:
     return request("POST", f"/v1/agents/{agent}/messages", body, **{"content_type": "application/json", **headers})
 
 
-def request(method: str, path: str, body: bytes | None, *, version: str = "1.1", **headers: str | None) -> bytes:
+def request(method: str, path: str, body: bytes, **headers: str | None) -> bytes:
+    """A request with a body, whose length is said unless it is given."""
+    return whole(method, path, "1.1", {"content_length": str(len(body)), **headers}, body)
+
+
+def whole(method: str, path: str, version: str, headers: dict[str, str | None], body: bytes) -> bytes:
     fields = {"host": "localhost", **headers}
-    if body is not None:
-        fields.setdefault("content_length", str(len(body)))
     lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items() if value is not None]
-    return f"{method} {path} HTTP/{version}\r\n{''.join(lines)}\r\n".encode() + (body or b"")
+    return f"{method} {path} HTTP/{version}\r\n{''.join(lines)}\r\n".encode() + body
 
 
 # -- frames
@@ -357,7 +370,7 @@ UPGRADE = {
 
 
 def upgrade(**headers: str | None) -> bytes:
-    return get("/v1/connect", **{**UPGRADE, **headers})
+    return whole("GET", "/v1/connect", "1.1", {**UPGRADE, **headers}, b"")
 
 
 def frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, key: bytes | None = b"\x11\x22\x33\x44") -> bytes:

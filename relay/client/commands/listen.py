@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
 from typing import Any, BinaryIO, Final
@@ -15,7 +16,7 @@ from relay.client.agent import Agent, Joined, Parted, Settings
 from relay.client.commands.common import AGENT, DELIVERED, FAILED, Run, Shift, harmless, say, url_option
 from relay.client.desk import Handler
 from relay.client.message import Message, Nack
-from relay.client.program import run_program
+from relay.client.program import Shell
 
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")  # in JSON these stand between values only
 
@@ -74,7 +75,9 @@ def listen(
     )
 
     async def job(shift: Shift) -> int:
-        handler = _runner(shift.reactor, command) if command is not None else _printer(as_json, sys.stdout.buffer)
+        handler = (
+            _runner(Shell(shift.reactor, command)) if command is not None else _printer(as_json, sys.stdout.buffer)
+        )
         listener = Listener(url, agent, handler, settings, count, shift)
         return await listener.listen()
 
@@ -147,7 +150,7 @@ def _plain(message: Message, on_terminal: bool) -> bytes:
     try:
         text = message.text
     except UnicodeDecodeError:
-        return message.raw
+        return base64.b64encode(message.body)
     return (harmless(text) if on_terminal else text).encode()
 
 
@@ -167,7 +170,7 @@ def _as_json(message: Message) -> bytes:
     return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
 
 
-def _runner(reactor: Any, command: str) -> Handler:
+def _runner(shell: Shell) -> Handler:
     async def execute(message: Message) -> None:
         facts = {
             "RELAY_MESSAGE_ID": message.id,
@@ -176,7 +179,7 @@ def _runner(reactor: Any, command: str) -> Handler:
             "RELAY_ATTEMPT": str(message.attempt),
         }
         clean = {name: value.replace("\0", "") for name, value in facts.items()}
-        code = await run_program(reactor, command, message.body, {**os.environ, **clean})
+        code = await shell.run(message.body, {**os.environ, **clean})
         if code:
             raise Nack(f"exit code {code}" if code > 0 else f"ended by signal {-code}")
 

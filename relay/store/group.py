@@ -1,0 +1,118 @@
+"""Group commit: what arrives while a commit runs goes into the next one, and the answers come home together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Lock
+from typing import Final
+
+from twisted.internet.defer import Deferred, fail
+
+from relay.core.model import Depth, Put, Write
+from relay.core.ports import StoreUnavailable
+from relay.store.faults import StoreOverloaded, again
+from relay.store.worker import Worker
+
+BATCH_COUNT: Final = 500  #: writes of one commit: their answers are one turn of the reactor
+BATCH_BYTES: Final = 8 * 1024 * 1024
+MAX_COUNT: Final = 20_000  #: writes that may wait
+MAX_BYTES: Final = 64 * 1024 * 1024
+
+Answer = Depth | None | StoreUnavailable
+
+
+class Batch:
+    """Writes of one commit, with those who wait for them."""
+
+    __slots__ = ("answers", "bytes", "ops", "taken")
+
+    def __init__(self) -> None:
+        self.ops: list[Write] = []
+        self.answers: list[Deferred[Depth | None]] = []
+        self.bytes = 0
+        self.taken = False
+
+    def takes(self, size: int) -> bool:
+        """May another write of that size still go with these?"""
+        return not self.taken and len(self.ops) < BATCH_COUNT and self.bytes + size <= BATCH_BYTES
+
+
+class GroupCommit:
+    """Gathers writes for the thread that commits them. Every call is made on the reactor thread.
+
+    ``commit`` runs on the thread: it makes a batch durable and says of each write what came of it; it never raises.
+    ``settled`` is called at home after the answers of a batch were given.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        commit: Callable[[Sequence[Write]], Sequence[Answer]],
+        settled: Callable[[], object],
+    ) -> None:
+        self._worker = worker
+        self._commit = commit
+        self._settled = settled
+        self._lock = Lock()  # over what the thread and the reactor both look at: is the last batch taken?
+        self._batches: deque[Batch] = deque()
+        self._count = 0
+        self._bytes = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many writes are not answered yet."""
+        return self._count
+
+    def write(self, op: Write) -> Deferred[Depth | None]:
+        """Put it into the next commit. Fails with StoreOverloaded when too much waits."""
+        size = len(op.record.message.payload) if isinstance(op, Put) else 0
+        if self._count >= MAX_COUNT or self._bytes + size > MAX_BYTES:
+            return fail(StoreOverloaded(f"{self._count} writes of {self._bytes} bytes wait for the disk: no more may"))
+        self._count += 1
+        self._bytes += size
+        answer: Deferred[Depth | None] = Deferred()
+        with self._lock:
+            batch = self._batches[-1] if self._batches else None
+            begun = batch is not None and batch.takes(size)
+            if batch is None or not begun:
+                batch = Batch()
+                self._batches.append(batch)
+            batch.ops.append(op)
+            batch.answers.append(answer)
+            batch.bytes += size
+        if not begun:
+            self._worker.post(partial(self._turn, batch))
+        return answer
+
+    def _turn(self, batch: Batch) -> Callable[[], object]:
+        with self._lock:
+            batch.taken = True
+        return partial(self._settle, batch, self._commit(batch.ops))
+
+    def _settle(self, batch: Batch, answers: Sequence[Answer]) -> None:
+        if not self._batches or self._batches[0] is not batch:
+            return  # given up
+        self._take_off(batch)
+        for waiter, answer in zip(batch.answers, answers, strict=True):
+            if isinstance(answer, StoreUnavailable):
+                waiter.errback(again(answer))
+            else:
+                waiter.callback(answer)
+        self._settled()
+
+    def _take_off(self, batch: Batch) -> None:
+        self._batches.popleft()
+        self._count -= len(batch.ops)
+        self._bytes -= batch.bytes
+
+    def give_up(self, error: StoreUnavailable) -> None:
+        """Fail everything that waits: the thread does not come back."""
+        while self._batches:
+            batch = self._batches[0]
+            with self._lock:
+                batch.taken = True
+            self._take_off(batch)
+            for waiter in batch.answers:
+                waiter.errback(again(error))

@@ -1,0 +1,83 @@
+"""What is asked of the queue: short reads on a connection of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any, Final
+
+import apsw
+
+from relay.core.model import Depth, Page, Snapshot
+from relay.store.paging import PageMaker
+from relay.store.retention import SEEN_COUNT, SEEN_SECONDS
+from relay.store.rows import GET_COLUMNS, id_of, record_of
+
+LAST: Final = 2**63 - 1  #: SQLite's largest integer
+
+# The payload of a message whose time has not come is not read at all.
+PAGE: Final = (
+    f"SELECT not_before > ?1, {GET_COLUMNS.replace('payload', 'iif(not_before > ?1, NULL, payload)')}"
+    " FROM messages WHERE status = 'queued' AND agent = ?2 AND place > ?3 AND place < ?4 ORDER BY place LIMIT ?5"
+)
+LOAD: Final = (
+    f"SELECT {GET_COLUMNS} FROM messages"
+    " WHERE id IN (SELECT value FROM json_each(?)) AND agent = ? AND status = 'queued' ORDER BY place"
+)
+OLDEST: Final = (
+    "SELECT value, (SELECT created_at FROM messages"
+    "  WHERE status = 'queued' AND agent = value ORDER BY place LIMIT 1) FROM json_each(?)"
+)
+DEPTHS: Final = "SELECT CAST(agent AS BLOB), count(*), sum(size) FROM messages WHERE status = 'queued' GROUP BY agent"
+SEEN: Final = "SELECT CAST(agent AS BLOB), last_seen FROM agents WHERE last_seen >= ? ORDER BY last_seen DESC LIMIT ?"
+LAST_PLACE: Final = "SELECT max(last_place, ifnull((SELECT max(place) FROM messages), 0)) FROM store"
+
+
+class Reader:
+    """Reads of one connection, made in one thread. Each is over when it returns: no snapshot holds up the log."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def snapshot(self, now: float) -> Snapshot:
+        """What is here at Unix time ``now``."""
+        execute = self._connection.execute
+        depths = {text(agent): Depth(count, size) for agent, count, size in execute(DEPTHS)}
+        seen = {text(agent): at for agent, at in execute(SEEN, (now - SEEN_SECONDS, SEEN_COUNT))}
+        return Snapshot(execute(LAST_PLACE).get, depths, seen)
+
+    def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Page:
+        """As ``MessageStore.page``."""
+        maker = PageMaker(after, limit, max_bytes)
+        bindings = (now, agent, after, min(before, LAST), limit + 1)
+        with closing(self._connection.execute(PAGE, bindings)) as found:
+            for early, *row in found:
+                payload = row[-1]
+                if not maker.fits(len(payload) if isinstance(payload, bytes) else 0):
+                    return maker.page(more=True)
+                if early:
+                    maker.delay(row[0], id_of(row), row[-3])
+                elif record := record_of(agent, row):
+                    maker.add(record)
+                else:
+                    maker.spoil(row[0], id_of(row))
+        return maker.page(more=False)
+
+    def load(self, agent: str, ids: Sequence[str]) -> Page:
+        """As ``MessageStore.load``."""
+        rows: list[Any] = self._connection.execute(LOAD, (json.dumps(list(ids)), agent)).fetchall()
+        found = [(row, record_of(agent, row)) for row in rows]
+        whole = tuple(record for _, record in found if record is not None)
+        corrupt = tuple(id_of(row) for row, record in found if record is None)
+        return Page(whole, (), corrupt, rows[-1][0] if rows else 0, more=False)
+
+    def oldest(self, agents: Sequence[str]) -> dict[str, float]:
+        """As ``MessageStore.oldest``."""
+        found: list[Any] = self._connection.execute(OLDEST, (json.dumps(list(agents)),)).fetchall()
+        return {agent: created_at for agent, created_at in found if created_at is not None}
+
+
+def text(value: bytes) -> str:
+    """An agent's id, as far as it can be read: one flipped bit is no reason not to start."""
+    return value.decode(errors="replace")

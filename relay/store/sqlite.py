@@ -1,0 +1,255 @@
+"""The store on a disk: SQLite, seen from the reactor thread.
+
+Three threads stand behind it. One writes: whatever waits goes into one commit. One reads. One copies the log into the
+file while the others go on. None of them is made per call, and no call waits on the reactor thread.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.core.model import Depth, Page, Snapshot, Write
+from relay.core.ports import StoreBroken, StoreUnavailable
+from relay.store.database import Database, Tune
+from relay.store.faults import Health, StoreOverloaded, again
+from relay.store.group import GroupCommit
+from relay.store.room import Reserve, Room
+from relay.store.worker import Worker
+from relay.store.writer import Writer
+
+T = TypeVar("T")
+
+MAX_READS: Final = 20_000  #: that may wait
+TIDY_SECONDS: Final = 10.0
+STUCK_SECONDS: Final = 30.0  #: a disk that answers nothing for so long has failed
+CLOSE_SECONDS: Final = 10.0  #: it is waited for so long at the end
+
+
+class State(enum.Enum):
+    """Where a store stands. It only moves down this list, but for a refused opening."""
+
+    NEW = "not open"
+    OPEN = "open"
+    BROKEN = "broken"
+    CLOSED = "closed"
+
+
+class SqliteStore:
+    """``MessageStore`` in an SQLite file. It is opened once.
+
+    ``path`` is the database file; its directory exists. Beside it are SQLite's own files, ``.lock`` and ``.reserve``.
+    ``reactor`` brings answers home from the threads, ``clock`` times the chores, ``wall`` gives Unix time.
+    ``reserve_bytes`` is the size of the reserve file (0: none). Below ``min_free_bytes`` on the disk, as ``free_bytes``
+    tells, new messages are refused. Another program's lock is waited for up to ``busy_seconds``. With ``log_pages``
+    pages in the log it is copied into the file.
+    ``vfs`` names an SQLite VFS, and ``tune`` is called with the connection that writes: both are for tests of the disk.
+    """
+
+    durable = True
+    log = Logger()
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        reactor: IReactorFromThreads,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        reserve_bytes: int = 8 * 1024 * 1024,
+        min_free_bytes: int = 64 * 1024 * 1024,
+        free_bytes: Callable[[], int] | None = None,
+        busy_seconds: float = 1.0,
+        log_pages: int = 1000,
+        vfs: str | None = None,
+        tune: Tune | None = None,
+    ) -> None:
+        path = os.path.realpath(path)
+        self._log_pages = log_pages
+        self._clock = clock
+        self._wall = wall
+        self._health = Health(path)
+        self._database = Database(path, vfs=vfs, busy_seconds=busy_seconds, tune=tune)
+        room = Room(
+            Reserve(f"{path}.reserve", reserve_bytes),
+            min_free=min_free_bytes,
+            free_bytes=free_bytes or (lambda: free_on(os.path.dirname(path))),
+            seconds=clock.seconds,
+        )
+        self._writer = Writer(self._database, room, self._health)
+        self._writing = Worker("store-writer", reactor)
+        self._reading = Worker("store-reader", reactor)
+        self._copying = Worker("store-copier", reactor)
+        self._group = GroupCommit(self._writing, self._writer.commit, self._settled)
+        self._state = State.NEW
+        self._turn = DeferredLock()  # a close waits for the open that is under way
+        self._on_broken: list[Callable[[StoreBroken], object]] = []
+        self._reads = 0
+        self._chores: set[str] = set()  #: under way
+        self._timer: IDelayedCall | None = None
+        self._settled_at = self._tidied_at = clock.seconds()
+
+    def open(self) -> Deferred[Snapshot]:
+        """Open it, off the reactor thread, and say what it holds. Raises StoreRefused with one clear line."""
+        return Deferred.fromCoroutine(self._open())
+
+    async def _open(self) -> Snapshot:
+        async with self._turn:
+            if self._state is not State.NEW:
+                raise StoreUnavailable(f"the store is {self._state.value}: it cannot be opened again")
+            workers = (self._writing, self._reading, self._copying)
+            for worker in workers:
+                worker.start()
+            try:
+                snapshot = await self._writing.ask(self._writer.open, self._wall())
+            except BaseException:
+                for worker in workers:
+                    worker.end()
+                self._state = State.CLOSED
+                raise
+            self._state = State.OPEN
+            self._timer = self._clock.callLater(TIDY_SECONDS, self._tick)
+            return snapshot
+
+    def close(self) -> Deferred[None]:
+        """Finish the writes under way and let go of it. A second call does nothing."""
+        return Deferred.fromCoroutine(self._close())
+
+    async def _close(self) -> None:
+        async with self._turn:
+            if self._state in (State.NEW, State.CLOSED):
+                return
+            self._state = State.CLOSED
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()
+            try:
+                for worker in (self._reading, self._copying):
+                    await self._last(worker, lambda: None)
+                await self._last(self._writing, self._writer.close)
+            except TimeoutError:
+                self.log.error("the disk of {path} does not answer: it is left as it is", path=self._database.path)
+                self._group.give_up(StoreUnavailable("the store is closed"))
+
+    def _last(self, worker: Worker, call: Callable[[], None]) -> Deferred[None]:
+        """Let this be the last that a worker does."""
+        done = worker.ask(call).addTimeout(CLOSE_SECONDS, self._clock)
+        worker.end()
+        return done
+
+    def on_broken(self, call: Callable[[StoreBroken], object]) -> None:
+        """Call this once, on the reactor thread, when the store breaks for good."""
+        self._on_broken.append(call)
+
+    # -- what is asked of it
+
+    def write(self, op: Write) -> Deferred[Depth | None]:
+        """Make one change. The answer comes when it is durable; giving up on it does not undo the change.
+
+        A Put of an id that is kept already, queued or ended, changes nothing.
+        """
+        if refusal := self._refusal():
+            return fail(refusal)
+        if not self._group.waiting:
+            self._settled_at = self._clock.seconds()
+        return self._group.write(op)
+
+    def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Page]:
+        """Read a piece of a queue."""
+        return self._read(lambda: self._database.reader.page(agent, after, before, now, limit, max_bytes))
+
+    def load(self, agent: str, ids: Sequence[str]) -> Deferred[Page]:
+        """Read those messages that are still queued."""
+        return self._read(lambda: self._database.reader.load(agent, ids))
+
+    def oldest(self, agents: Sequence[str]) -> Deferred[dict[str, float]]:
+        """When the first message in each queue was created."""
+        return self._read(lambda: self._database.reader.oldest(agents))
+
+    def _read(self, call: Callable[[], T]) -> Deferred[T]:
+        if refusal := self._refusal():
+            return fail(refusal)
+        if self._reads >= MAX_READS:
+            return fail(StoreOverloaded(f"{MAX_READS} reads wait for the disk: no more may"))
+        self._reads += 1
+        return self._reading.ask(self._health.run, call).addBoth(self._was_read)
+
+    def _was_read(self, result: T) -> T:
+        self._reads -= 1
+        self._look_at_health()
+        return result
+
+    def _refusal(self) -> StoreUnavailable | None:
+        if self._state is State.OPEN:
+            return None
+        return again(self._health.broken) if self._health.broken else StoreUnavailable("the store is not open")
+
+    # -- what it sees to by itself
+
+    def _settled(self) -> None:
+        self._settled_at = self._clock.seconds()
+        self._look_at_health()
+        if self._database.log_pages >= self._log_pages:
+            self._begin("checkpoint", self._checkpoint)
+
+    def _begin(self, name: str, chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do a chore, unless it is under way."""
+        if name in self._chores or self._state is not State.OPEN:
+            return
+        self._chores.add(name)
+
+        def ended(result: Failure | None) -> None:
+            self._chores.discard(name)
+            self._look_at_health()
+            if result is not None:
+                self.log.warn("{name} failed: {error}", name=name, error=result.getErrorMessage())
+
+        Deferred.fromCoroutine(chore()).addBoth(ended)
+
+    async def _checkpoint(self) -> None:
+        """Move the log into the file: most of it beside the writer, then the rest in the writer's turn."""
+        await self._copying.ask(self._health.run, self._database.copy_log)
+        if self._state is State.OPEN:
+            await self._writing.ask(self._health.run, self._database.finish_log)
+
+    async def _tidy(self) -> None:
+        """Forget what is old, slice by slice: whatever waits to be written goes between two of them."""
+        idle, self._tidied_at = self._settled_at <= self._tidied_at, self._clock.seconds()
+        while self._state is State.OPEN:
+            if not await self._writing.ask(self._writer.tidy, self._wall(), idle=idle):
+                return
+
+    def _tick(self) -> None:
+        """Once in ``TIDY_SECONDS``."""
+        if self._group.waiting and self._clock.seconds() - self._settled_at >= STUCK_SECONDS:
+            self._health.give_up(f"the disk has not answered for {STUCK_SECONDS:.0f} s")
+            self._look_at_health()
+            return
+        self._timer = self._clock.callLater(TIDY_SECONDS, self._tick)
+        self._begin("tidying", self._tidy)
+
+    def _look_at_health(self) -> None:
+        if self._health.broken is not None and self._state is State.OPEN:
+            self._break(self._health.broken)
+
+    def _break(self, error: StoreBroken) -> None:
+        """Take nothing any more, and say so."""
+        self._state = State.BROKEN
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._group.give_up(error)
+        for call in self._on_broken:
+            with self.log.failuresHandled("who was to be told that the store broke failed"):
+                call(again(error))
+
+
+def free_on(directory: str) -> int:
+    """Bytes that are free for us on the disk of ``directory``."""
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
