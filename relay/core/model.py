@@ -112,6 +112,24 @@ class AgentView:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageView:
+    """A message as its publisher or an operator may see it (protocol 1.3). Times are Unix seconds."""
+
+    id: str
+    agent: str
+    publisher: str
+    status: Status
+    attempts: int
+    created_at: float
+    expires_at: float
+    ended_at: float | None = None
+    reason: str = ""
+    reply: bytes | None = None
+    timeline: tuple[Event, ...] = ()
+    message: Message | None = None  #: with its payload, where that was asked for
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """Can the relay accept now?"""
 

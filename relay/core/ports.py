@@ -14,6 +14,7 @@ from relay.core.model import (
     Depth,
     Kept,
     Letter,
+    MessageView,
     Outcome,
     Page,
     Past,
@@ -124,6 +125,11 @@ class AgentTransport(Protocol):
     peer: str  #: the remote address, for people
     holds: bool  #: may a direct message be held in memory while it is under way? Otherwise it is made durable first
 
+    kind: str  #: ``websocket`` or ``poll``
+
+    def takes(self) -> bool:
+        """Can it take anything at all now? A poll without an open call cannot."""
+
     def send(self, frame: bytes) -> None:
         """Send one text frame (UTF-8)."""
 
@@ -168,10 +174,12 @@ class AgentConversation(Protocol):
 class Floor(Protocol):
     """What the doors may ask of the hub. Every refusal is a ``relay.core.problems.Problem``."""
 
-    def submit(self, submission: Submission) -> Awaitable[Outcome]:
+    def submit(self, submission: Submission, *, line: bool = False) -> Awaitable[Outcome]:
         """Accept a message and say what became of it, at the latest when its wait (and a commit) is over.
 
-        Giving up on the answer changes nothing: the message goes its way. Raises Problem.
+        It takes its place in its agent's order before this returns. ``line``: it is one of a batch, and is not waited
+        for while 100 of its agent are undecided and that acknowledges nothing. Giving up on the answer changes
+        nothing: the message goes its way. Raises Problem.
         """
 
     def admit(self) -> None:
@@ -188,3 +196,30 @@ class Floor(Protocol):
 
     def readiness(self) -> Readiness:
         """Can a message be accepted now?"""
+
+    def message(self, id: str, *, wait: float = 0.0) -> Awaitable[MessageView | None]:
+        """A message and what happened to it, at once, or (``wait`` seconds) when it has ended. None: not known."""
+
+    def cancel(self, id: str) -> Awaitable[None]:
+        """Cancel a queued message. Raises Problem (``not-found``, ``too-late``)."""
+
+    def queue(self, agent: str, *, after: int, limit: int) -> Awaitable[tuple[list[MessageView], int | None]]:
+        """What is queued for an agent with its payloads, oldest first, behind the place ``after`` (0: from the first).
+
+        Also the place to go on behind, or None at the end.
+        """
+
+    def empty(self, agent: str) -> Awaitable[int]:
+        """Cancel what is queued for an agent, leaving what is sent. Returns how many."""
+
+    def disconnect(self, agent: str) -> bool:
+        """Close the agent's session with 4005; False if there is none."""
+
+    def letters(self, *, after: str, limit: int) -> Awaitable[list[Letter]]:
+        """Dead letters, oldest first, those after the id ``after`` (from the first: "")."""
+
+    def requeue(self, id: str) -> Awaitable[MessageView]:
+        """Put a dead letter at the end of its agent's order again. Raises Problem (``not-found``, ``queue-full``)."""
+
+    def discard(self, id: str) -> Awaitable[None]:
+        """Forget a dead letter. Raises Problem (``not-found``)."""

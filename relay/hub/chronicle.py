@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 
+from twisted.internet.defer import Deferred
+
 from relay.core.entry import Entry
 from relay.core.model import Event, Message, Past, Status
 from relay.hub.bulletin import Bulletin
+
+ENDS = frozenset(Status) - {Status.QUEUED, Status.SENT}
 
 
 class Chronicle:
@@ -19,6 +23,7 @@ class Chronicle:
         self._node = node
         self._most = remembered
         self._past: OrderedDict[str, Past] = OrderedDict()
+        self._watchers: dict[str, list[Deferred[None]]] = {}
 
     def event(self, name: str, *, session: str | None = None, detail: str | None = None) -> Event:
         """An event of now."""
@@ -34,6 +39,22 @@ class Chronicle:
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
         self.bulletin.tell(f"message.{name}", agent, id=id, **({} if detail is None else {"detail": detail}))
+        if name in ENDS and id in self._watchers:
+            for watcher in self._watchers.pop(id):
+                watcher.callback(None)
+
+    def end_of(self, id: str) -> Deferred[None]:
+        """Fires when that message ends. Cancel it when nobody waits for it any more."""
+        watcher: Deferred[None] = Deferred(lambda watcher: self._unwatch(id, watcher))
+        self._watchers.setdefault(id, []).append(watcher)
+        return watcher
+
+    def _unwatch(self, id: str, watcher: Deferred[None]) -> None:
+        watchers = self._watchers.get(id, [])
+        if watcher in watchers:
+            watchers.remove(watcher)
+        if not watchers:
+            self._watchers.pop(id, None)
 
     def remember(self, message: Message, entry: Entry, status: Status, reason: str, reply: bytes | None) -> None:
         """A message ended that was never durable."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
@@ -36,6 +37,7 @@ class Heartbeat:
         self._sessions: dict[Outlet, AgentSession] = {}
         self._now = 0
         self._tick = interval / slices
+        self.chores: list[Callable[[], object]] = [self._look_at_backlogs, self._beat, context.ledger.try_again]
         self._loop = LoopingCall(self.tick)
 
     def start(self, clock: IReactorTime) -> None:
@@ -62,11 +64,11 @@ class Heartbeat:
 
     def tick(self) -> None:
         """Called by the loop. A LoopingCall ends for ever at its first exception, so that none may leave this."""
-        for chore in (self._look_at_backlogs, self._beat, self._context.ledger.try_again):
+        for chore in self.chores:
             try:
                 chore()
             except Exception:
-                self.log.failure("the heartbeat's {chore} went wrong", chore=chore.__name__)
+                self.log.failure("the heartbeat's {chore} went wrong", chore=chore)
 
     def _beat(self) -> None:
         self._now = (self._now + 1) % len(self._slices)

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.core.model import NOTHING, Depth, End, Kept, Put, Requeue, Revise, Seen, Snapshot, Trials, Write
+from relay.core.model import NOTHING, Depth, Discard, End, Kept, Put, Requeue, Revise, Seen, Snapshot, Trials, Write
 from relay.core.ports import MessageStore, StoreUnavailable
 
 REFUSAL_SECONDS = 5.0
@@ -88,6 +88,10 @@ class Ledger:
         if isinstance(depth, Depth):
             self._add(agent, depth)
         return depth is not None
+
+    async def discard(self, op: Discard) -> None:
+        """Forget a dead letter. Raises StoreUnavailable."""
+        await self._write(op)
 
     def seen(self, agent: str, at: float) -> None:
         """Note that the agent was here at that Unix time."""

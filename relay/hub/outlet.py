@@ -73,7 +73,8 @@ class Outlet:
 
     def takes(self, size: int) -> bool:
         """May a frame of that size be sent now?"""
-        return policy.fits(self._transport.unsent() + self._batch_bytes, size, self._pressure.share())
+        transport = self._transport
+        return transport.takes() and policy.fits(transport.unsent() + self._batch_bytes, size, self._pressure.share())
 
     def send(self, message: Message, attempt: int, *, queued: bool) -> bool:
         """Send a message; False if its frame is larger than the agent takes. A batch may wait for ``flush``."""

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from relay.core import policy
 from relay.core.limits import Limits
-from relay.core.model import AgentView, Outcome, Readiness, Reason, Submission
+from relay.core.model import AgentView, Letter, MessageView, Outcome, Readiness, Reason, Submission
 from relay.core.ports import AgentConversation, AgentTransport, MessageStore, StoreBroken
 from relay.core.problems import Problem
 from relay.core.session import Close
@@ -23,11 +23,14 @@ from relay.hub.delivery import DRAIN_RETRY, Delivery
 from relay.hub.directory import Directory
 from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
+from relay.hub.mending import Mending
 from relay.hub.pressure import Pressure
+from relay.hub.records import Records
 from relay.hub.registry import Manners, Registry
 from relay.hub.session import AgentSession
 from relay.hub.views import Views
 
+OPERATOR_RETRY = 30  #: seconds, the contract's lower bound after 4005
 GOODBYE_RETRY = (1.0, 5.0)  #: seconds, spread: when an agent may come back after 1001
 
 
@@ -62,6 +65,9 @@ class Hub:
         manners = Manners(heartbeat, ack_timeout, on_duplicate, node, server)
         self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, manners)
         self._delivery = Delivery(self._context, self._couriers, self._directory)
+        self._records = Records(self._context, self._couriers)
+        self._mending = Mending(self._context, self._couriers, self._records)
+        self._heartbeat.chores.append(self._mending.sweep)
         self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
         self._fatal: Callable[[StoreBroken], object] = lambda error: None
 
@@ -137,8 +143,35 @@ class Hub:
 
     # -- what the doors ask
 
-    def submit(self, submission: Submission) -> Deferred[Outcome]:
-        return self._delivery.submit(submission)
+    def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
+        return self._delivery.submit(submission, line=line)
+
+    def message(self, id: str, *, wait: float = 0.0) -> Deferred[MessageView | None]:
+        return Deferred.fromCoroutine(self._records.message(id, wait))
+
+    def cancel(self, id: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._mending.cancel(id))
+
+    def queue(self, agent: str, *, after: int, limit: int) -> Deferred[tuple[list[MessageView], int | None]]:
+        return Deferred.fromCoroutine(self._records.queue(agent, after, limit))
+
+    def empty(self, agent: str) -> Deferred[int]:
+        return Deferred.fromCoroutine(self._mending.empty(agent))
+
+    def disconnect(self, agent: str) -> bool:
+        session = self._registry.holders.get(agent)
+        if session is not None:
+            session.close(Close.OPERATOR, "closed-by-operator", retry_after=OPERATOR_RETRY)
+        return session is not None
+
+    def letters(self, *, after: str, limit: int) -> Deferred[list[Letter]]:
+        return Deferred.fromCoroutine(self._records.letters(after, limit))
+
+    def requeue(self, id: str) -> Deferred[MessageView]:
+        return Deferred.fromCoroutine(self._mending.requeue(id))
+
+    def discard(self, id: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._mending.discard(id))
 
     def admit(self) -> None:
         if self._context.draining:

@@ -69,5 +69,5 @@ class Views:
             queued_bytes=depth.bytes,
             oldest_at=oldest_at,
             in_flight=courier.line.flying if courier else 0,
-            transport="websocket" if session else None,
+            transport=session.transport.kind if session else None,
         )

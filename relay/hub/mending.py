@@ -1,0 +1,133 @@
+"""Mending: cancelling, emptying, requeueing, and what leaves the queues because its time is over (protocol 1.3)."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from relay.core.entry import Phase, Saved
+from relay.core.model import Discard, Letter, MessageView, Past, Requeue, Standing, Status
+from relay.core.ports import StoreUnavailable
+from relay.core.problems import Problem
+from relay.hub.context import Context
+from relay.hub.courier import Courier
+from relay.hub.couriers import Couriers
+from relay.hub.records import Records, unavailable, view_of_record
+
+SLICE = 1000  #: messages that are ended in one go
+
+
+class Mending:
+    """What an operator or a publisher changes, and what time does."""
+
+    log = Logger()
+
+    def __init__(self, context: Context, couriers: Couriers, records: Records) -> None:
+        self._context = context
+        self._couriers = couriers
+        self._records = records
+        self._sweeping = False
+
+    async def cancel(self, id: str) -> None:
+        """See ``Floor.cancel``."""
+        found = await self._records.find(id)
+        if isinstance(found, Past) or self._context.chronicle.past(id) is not None:
+            raise Problem("too-late", "the message has ended")
+        if not isinstance(found, Standing):
+            raise Problem("not-found", "no message of that id is known here, or it is not queued yet")
+        courier = self._couriers.of(found.record.message.agent)
+        if not self._take_out(courier, id, Status.CANCELLED, "cancelled"):
+            raise Problem("too-late", "the message is with its agent, or has ended")
+
+    def _take_out(self, courier: Courier, id: str, status: Status, reason: str) -> bool:
+        """End a message unless it is in flight. False if it is, or has ended."""
+        entry = courier.line.entries.get(id)
+        if entry is not None and entry.phase in (Phase.FLYING, Phase.ENDED):
+            return False
+        courier.end_unseen(id, status, reason)
+        return True
+
+    async def empty(self, agent: str) -> int:
+        """See ``Floor.empty``."""
+        courier = self._couriers.of(agent)
+        ended, after = 0, 0
+        store, before = self._context.ledger.store, self._context.last_place + 1
+        while True:
+            try:
+                page = await store.page(agent, after, before, 0.0, SLICE, self._context.limits.page_bytes)
+            except StoreUnavailable:
+                raise unavailable() from None
+            ids = [record.message.id for record in page.records] + [id for _place, id, _due in page.delayed]
+            ended += sum(self._take_out(courier, id, Status.CANCELLED, "emptied") for id in ids)
+            after = page.last
+            if not page.more:
+                courier.pump()
+                return ended
+
+    async def requeue(self, id: str) -> MessageView:
+        """See ``Floor.requeue``."""
+        letter = await self._letter(id)
+        message = letter.record.message
+        courier = self._couriers.of(message.agent)
+        depth, limits = self._context.ledger.depth(message.agent), self._context.limits
+        if depth.count >= limits.queue_count or depth.bytes + len(message.payload) > limits.queue_bytes:
+            raise Problem("queue-full", "the agent's queue is full", retry_after=30)
+        entry = courier.accept(message)
+        entry.saved = Saved.SAVING
+        courier.line.writing(entry)
+        kept = False
+        try:
+            kept = await self._context.ledger.requeue(Requeue(id, entry.place, self._context.wall()), message.agent)
+        except StoreUnavailable:
+            raise unavailable() from None
+        finally:
+            if kept:
+                courier.line.saved(entry)
+            courier.line.written(entry)
+            if not kept:
+                courier.line.forget(entry)
+            courier.hold(-1, -entry.size)
+            courier.pump()
+        if not kept:
+            raise Problem("not-found", "there is no dead letter of that id any more")
+        return view_of_record(letter.record, None, letter.past.timeline)
+
+    async def discard(self, id: str) -> None:
+        """See ``Floor.discard``."""
+        await self._letter(id)
+        try:
+            await self._context.ledger.discard(Discard(id))
+        except StoreUnavailable:
+            raise unavailable() from None
+
+    async def _letter(self, id: str) -> Letter:
+        try:
+            letter = await self._context.ledger.store.letter(id)
+        except StoreUnavailable:
+            raise unavailable() from None
+        if letter is None:
+            raise Problem("not-found", "there is no dead letter of that id")
+        return letter
+
+    # -- time
+
+    def sweep(self) -> None:
+        """Once a second: end what has expired, but for what is in flight (that ends when it would be sent again)."""
+        if self._sweeping or not self._context.ledger.total.count:
+            return
+        self._sweeping = True
+        work = Deferred.fromCoroutine(self._sweep())
+        work.addErrback(lambda failure: self.log.failure("taking out what has expired went wrong", failure))
+
+    async def _sweep(self) -> None:
+        try:
+            context = self._context
+            overdue = await context.ledger.store.overdue(context.wall(), context.limits.overdue_count)
+            for agent, id, _size in overdue:
+                courier = self._couriers.of(agent)
+                self._take_out(courier, id, Status.EXPIRED, "expired")
+                courier.pump()
+        except StoreUnavailable:
+            pass  # said by the ledger; the next sweep finds the same
+        finally:
+            self._sweeping = False
