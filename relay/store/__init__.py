@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
@@ -32,7 +33,7 @@ def open_store(
     if scheme == "memory" and colon:
         if rest:
             raise ValueError(f"store {url!r}: nothing may follow 'memory:'; {ALLOWED}")
-        return MemoryStore(wall=wall)
+        return MemoryStore(wall=wall, secret=secrets.token_bytes(32))
     if scheme == "sqlite" and rest and not rest.startswith("//"):
         return SqliteStore(
             rest,

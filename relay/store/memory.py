@@ -7,129 +7,29 @@ made to behave as a disk does: writes that take their time (``hold``), fail (``f
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, get_args
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from relay.core.model import Depth, End, Page, Put, Record, Revise, Seen, Snapshot, Status, Write
+from relay.core.model import Callback, Depth, Kept, Letter, Page, Past, Snapshot, Standing, Write
 from relay.core.ports import StoreBroken, StoreUnavailable
 from relay.store.faults import StoreOverloaded, again
-from relay.store.paging import PageMaker
-from relay.store.retention import ENDED_COUNT, SEEN_COUNT, SEEN_SECONDS
+from relay.store.retention import KEY_COUNT
+from relay.store.shelf import Shelf
 
 T = TypeVar("T")
 
 MAX_WAITING: Final = 20_000
 
 
-class Shelf:
-    """What the memory holds: queues, ends and who was seen."""
-
-    def __init__(self) -> None:
-        self.queued: dict[str, Record] = {}
-        self.places: dict[str, list[tuple[int, str]]] = {}  #: by agent: (place, id), lowest first
-        self.ended: dict[str, End] = {}  #: oldest end first
-        self.seen: dict[str, float] = {}  #: longest unseen first
-        self.spoilt: set[str] = set()
-        self.last_place = 0
-
-    def apply(self, op: Write) -> Depth | None:
-        """Make one change, as ``MessageStore.write`` says."""
-        match op:
-            case Put():
-                self._put(op.record)
-            case Revise():
-                return self._revise(op)
-            case End():
-                return self._end(op)
-            case Seen():
-                self.seen.pop(op.agent, None)
-                self.seen[op.agent] = op.at
-                forget_oldest(self.seen, SEEN_COUNT)
-        return None
-
-    def _put(self, record: Record) -> None:
-        message = record.message
-        if message.id in self.queued or message.id in self.ended:
-            return
-        self.queued[message.id] = record
-        insort(self.places.setdefault(message.agent, []), (record.place, message.id))
-        self.last_place = max(self.last_place, record.place)
-
-    def _revise(self, op: Revise) -> Depth | None:
-        record = self._of(op.agent, op.id)
-        if record is None:
-            return None
-        self.queued[op.id] = replace(record, trials=op.trials)
-        return depth(record)
-
-    def _end(self, op: End) -> Depth | None:
-        record = self._of(op.agent, op.id)
-        if record is None:
-            return None
-        del self.queued[op.id]
-        places = self.places[op.agent]
-        del places[bisect_right(places, (record.place, op.id)) - 1]
-        if not places:
-            del self.places[op.agent]
-        if op.status is not Status.DELIVERED:
-            self.ended[op.id] = op
-            forget_oldest(self.ended, ENDED_COUNT)
-        return depth(record)
-
-    def _of(self, agent: str, id: str) -> Record | None:
-        record = self.queued.get(id)
-        return record if record is not None and record.message.agent == agent else None
-
-    def snapshot(self, now: float) -> Snapshot:
-        """What is here at Unix time ``now``."""
-        depths = {
-            agent: Depth(len(places), sum(len(self.queued[id].message.payload) for _, id in places))
-            for agent, places in self.places.items()
-        }
-        seen = {agent: at for agent, at in self.seen.items() if at >= now - SEEN_SECONDS}
-        return Snapshot(self.last_place, depths, seen)
-
-    def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Page:
-        """As ``MessageStore.page``."""
-        maker = PageMaker(after, limit, max_bytes)
-        places = self.places.get(agent, [])
-        for place, id in places[bisect_right(places, (after, "\U0010ffff")) :]:
-            if place >= before:
-                break
-            record = self.queued[id]
-            not_before = record.trials.not_before
-            if not maker.fits(0 if not_before > now else len(record.message.payload)):
-                return maker.page(more=True)
-            if not_before > now:
-                maker.delay(place, id, not_before)
-            elif id in self.spoilt:
-                maker.spoil(place, id)
-            else:
-                maker.add(record)
-        return maker.page(more=False)
-
-    def load(self, agent: str, ids: Sequence[str]) -> Page:
-        """As ``MessageStore.load``."""
-        found = sorted((r for id in set(ids) if (r := self._of(agent, id))), key=lambda record: record.place)
-        whole = tuple(record for record in found if record.message.id not in self.spoilt)
-        spoilt = tuple(record.message.id for record in found if record.message.id in self.spoilt)
-        return Page(whole, (), spoilt, found[-1].place if found else 0, more=False)
-
-    def oldest(self, agents: Sequence[str]) -> dict[str, float]:
-        """As ``MessageStore.oldest``."""
-        return {a: self.queued[self.places[a][0][1]].message.created_at for a in agents if a in self.places}
-
-
 class MemoryStore:
     """``MessageStore`` in memory. Unless it is held, every answer is there when the call returns.
 
-    ``wall`` gives Unix time; without it no agent is forgotten by age. ``durable`` is what it claims to be: the relay
-    leaves it False. What it holds outlives ``close``, so that a test can restart the relay around it.
+    ``wall`` gives Unix time; without it nothing is forgotten by age. ``durable`` is what it claims to be: the relay
+    leaves it False. ``secret`` is the snapshot's, ``key_count`` how many idempotency keys it remembers. What it holds
+    outlives ``close``, so that a test can restart the relay around it.
     """
 
     def __init__(
@@ -137,12 +37,14 @@ class MemoryStore:
         *,
         durable: bool = False,
         wall: Callable[[], float] = lambda: 0.0,
+        secret: bytes = bytes(32),
+        key_count: int = KEY_COUNT,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self.durable = durable
         self._wall = wall
         self._max_waiting = max_waiting
-        self._shelf = Shelf()
+        self._shelf = Shelf(secret, key_count)
         self._open = False
         self._broken: StoreBroken | None = None
         self._on_broken: list[Callable[[StoreBroken], object]] = []
@@ -167,21 +69,44 @@ class MemoryStore:
         """Call this when ``break_down`` is called."""
         self._on_broken.append(call)
 
-    def write(self, op: Write) -> Deferred[Depth | None]:
+    def write(self, op: Write) -> Deferred[Depth | Kept | None]:
         """Make one change. A Put of an id that is kept already, queued or ended, changes nothing."""
-        return self._answer(lambda: self._shelf.apply(op), op, held=self._holds[0])
+        return self._answer(lambda: self._shelf.apply(op, self._wall()), op, held=self._holds[0])
 
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Page]:
         """Read a piece of a queue."""
-        return self._answer(lambda: self._shelf.page(agent, after, before, now, limit, max_bytes), held=self._holds[1])
+        return self._read(lambda: self._shelf.page(agent, after, before, now, limit, max_bytes))
 
     def load(self, agent: str, ids: Sequence[str]) -> Deferred[Page]:
         """Read those messages that are still queued."""
-        return self._answer(lambda: self._shelf.load(agent, ids), held=self._holds[1])
+        return self._read(lambda: self._shelf.load(agent, ids))
+
+    def find(self, id: str) -> Deferred[Standing | Past | None]:
+        """The message of that id: queued, or remembered."""
+        return self._read(lambda: self._shelf.find(id))
+
+    def letters(self, after: str, limit: int) -> Deferred[list[Letter]]:
+        """Dead letters; fewer than ``limit`` also where their payloads are large, but one if there is one."""
+        return self._read(lambda: self._shelf.letters(after, limit))
+
+    def letter(self, id: str) -> Deferred[Letter | None]:
+        """One dead letter."""
+        return self._read(lambda: self._shelf.letter(id))
+
+    def overdue(self, now: float, limit: int) -> Deferred[list[tuple[str, str, int]]]:
+        """What is queued and has expired."""
+        return self._read(lambda: self._shelf.overdue(now, limit))
+
+    def callbacks(self, now: float, limit: int) -> Deferred[list[Callback]]:
+        """Callbacks that are due."""
+        return self._read(lambda: self._shelf.callbacks(now, limit))
 
     def oldest(self, agents: Sequence[str]) -> Deferred[dict[str, float]]:
         """When the first message in each queue was created."""
-        return self._answer(lambda: self._shelf.oldest(agents), held=self._holds[1])
+        return self._read(lambda: self._shelf.oldest(agents))
+
+    def _read(self, call: Callable[[], T]) -> Deferred[T]:
+        return self._answer(call, held=self._holds[1])
 
     def _answer(self, call: Callable[[], T], op: Write | None = None, *, held: bool) -> Deferred[T]:
         if error := self._refusal():
@@ -196,7 +121,12 @@ class MemoryStore:
 
     def _done(self, call: Callable[[], T], op: Write | None) -> Deferred[T]:
         error = self._broken or self._error(op)
-        return fail(again(error)) if error else succeed(call())
+        if error:
+            return fail(again(error))
+        try:
+            return succeed(call())
+        except StoreUnavailable as refusal:
+            return fail(refusal)
 
     def _refusal(self) -> StoreUnavailable | None:
         if self._broken is not None:
@@ -226,7 +156,7 @@ class MemoryStore:
 
     def fail_with(self, error: StoreUnavailable, *kinds: type[Write], reads: bool = False) -> None:
         """From now on every write (or only those kinds), and on demand every read, fails with this until ``heal``."""
-        chosen = kinds or (Put, Revise, End, Seen)
+        chosen = kinds or get_args(Write)
         self._error = lambda op: error if (reads if op is None else isinstance(op, chosen)) else None
 
     def heal(self) -> None:
@@ -244,15 +174,4 @@ class MemoryStore:
 
     def spoil(self, id: str) -> None:
         """Let the payload of this message come back changed: its page says ``corrupt``."""
-        self._shelf.spoilt.add(id)
-
-
-def depth(record: Record) -> Depth:
-    """What one message adds to a queue."""
-    return Depth(1, len(record.message.payload))
-
-
-def forget_oldest(table: dict[str, T], most: int) -> None:
-    """Keep at most ``most`` entries, those put last."""
-    while len(table) > most:
-        del table[next(iter(table))]
+        self._shelf.spoil(id)

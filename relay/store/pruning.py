@@ -7,7 +7,7 @@ from typing import Any, Final
 import apsw
 
 from relay.store.changes import forget
-from relay.store.retention import ENDED_BYTES, ENDED_COUNT, ENDED_SECONDS, SEEN_COUNT, SEEN_SECONDS
+from relay.store.retention import LETTER_BYTES, LETTER_COUNT, LETTER_SECONDS, SEEN_COUNT, SEEN_SECONDS
 
 AGENTS: Final = 1000  #: in one slice
 MESSAGES: Final = 100  #: in one slice: their payloads may be large
@@ -31,7 +31,7 @@ def prune(connection: apsw.Connection, now: float) -> bool:
     agents = connection.changes()
     execute(EXCESS_AGENTS, (SEEN_COUNT, AGENTS))
     agents += connection.changes()
-    old: list[Any] = execute(OLD_ENDS, (now - ENDED_SECONDS, MESSAGES)).fetchall()
+    old: list[Any] = execute(OLD_ENDS, (now - LETTER_SECONDS, MESSAGES)).fetchall()
     places = [place for (place,) in old] or excess(connection)
     forget(connection, places)
     return agents >= AGENTS or len(places) >= MESSAGES
@@ -41,11 +41,11 @@ def excess(connection: apsw.Connection) -> list[int]:
     """The places of ended messages beyond their number and their bytes, those that ended first; one slice of them."""
     count, size = connection.execute(ENDS).get
     first: list[Any] = []
-    if count > ENDED_COUNT or size > ENDED_BYTES:
+    if count > LETTER_COUNT or size > LETTER_BYTES:
         first = connection.execute(FIRST_ENDS, (MESSAGES,)).fetchall()
     places = []
     for place, bytes in first:
-        if count <= ENDED_COUNT and size <= ENDED_BYTES:
+        if count <= LETTER_COUNT and size <= LETTER_BYTES:
             break
         places.append(place)
         count, size = count - 1, size - bytes

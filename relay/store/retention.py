@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 DAY: Final = 86400.0
+MIB: Final = 1024 * 1024
 
 SEEN_SECONDS: Final = 30 * DAY  #: an agent that was not here for so long is forgotten
 SEEN_COUNT: Final = 1_000_000  #: agents remembered at most, the ones seen last
 
-ENDED_SECONDS: Final = 14 * DAY  #: a message that did not end well is kept so long after its end
-ENDED_COUNT: Final = 100_000  #: and at most so many, the oldest end given up first
-ENDED_BYTES: Final = 256 * 1024 * 1024  #: of payload
+PAST_SECONDS: Final = DAY  #: how a message ended is remembered so long after its end
+PAST_COUNT: Final = 1_000_000  #: and of at most so many, the oldest end given up first
+PAST_COUNT_IN_MEMORY: Final = 100_000  #: the same without a disk
+REPLY_BYTES: Final = 256 * MIB  #: of replies among them
+
+LETTER_SECONDS: Final = 14 * DAY  #: a dead letter is kept so long after its end
+LETTER_COUNT: Final = 100_000  #: and at most so many, the oldest end given up first
+LETTER_BYTES: Final = 256 * MIB  #: of payload
+LETTERS_BYTES: Final = 8 * MIB  #: of payload, read at a time
+
+KEY_COUNT: Final = 10_000_000  #: idempotency keys; each is remembered until its time is over, so that no more are taken

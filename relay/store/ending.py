@@ -1,0 +1,27 @@
+"""What an end leaves behind, and what ends with it: the rules, the same for every store."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.core.model import DEAD_LETTERS, End, Event, Put, Requeue, Status
+
+_BAD: Final = frozenset({Status.EXPIRED, Status.REJECTED, Status.DEAD})
+
+
+def is_letter(end: End) -> bool:
+    """Does the message become a dead letter, kept with its payload?"""
+    return end.status in _BAD or end.reason in DEAD_LETTERS
+
+
+def replacement(put: Put, id: str) -> End:
+    """How the message of that id ends, which ``put`` supersedes."""
+    message = put.record.message
+    last = put.timeline[-1] if put.timeline else Event(message.created_at, "")
+    event = Event(last.at, Status.REPLACED.value, last.session, last.node, message.id)
+    return End(message.agent, id, Status.REPLACED, message.id, last.at, timeline=(event,))
+
+
+def requeued(op: Requeue) -> Event:
+    """What the history of a dead letter says of its way back."""
+    return Event(op.at, Status.QUEUED.value, detail="requeued")

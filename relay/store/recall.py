@@ -1,0 +1,143 @@
+"""What the memory store remembers of what is over: ends, dead letters, idempotency keys."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import dropwhile, islice
+
+from relay.core.model import Key, Letter, Past
+from relay.core.ports import KeysFull
+from relay.store.retention import (
+    LETTER_BYTES,
+    LETTER_COUNT,
+    LETTER_SECONDS,
+    LETTERS_BYTES,
+    PAST_COUNT_IN_MEMORY,
+    PAST_SECONDS,
+    REPLY_BYTES,
+)
+
+
+class Pasts:
+    """How messages ended, oldest end first."""
+
+    def __init__(self) -> None:
+        self._past: dict[str, Past] = {}
+        self._bytes = 0  #: of replies
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._past
+
+    def get(self, id: str) -> Past | None:
+        return self._past.get(id)
+
+    def add(self, past: Past) -> None:
+        """One more, or another word on one."""
+        self.remove(past.id)
+        self._past[past.id] = past
+        self._bytes += len(past.reply or b"")
+
+    def remove(self, id: str) -> None:
+        """Forget it, if it is there."""
+        if (past := self._past.pop(id, None)) is not None:
+            self._bytes -= len(past.reply or b"")
+
+    def prune(self, now: float) -> None:
+        """Forget what is too old at Unix time ``now``, or too much."""
+        while self._past:
+            oldest = next(iter(self._past.values()))
+            too_much = len(self._past) > PAST_COUNT_IN_MEMORY or self._bytes > REPLY_BYTES
+            if not too_much and oldest.ended_at >= now - PAST_SECONDS:
+                return
+            self.remove(oldest.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Shelved:
+    """A dead letter, and the time to live that it was first given, in seconds."""
+
+    letter: Letter
+    ttl: float
+
+
+class Letters:
+    """Dead letters, oldest end first."""
+
+    def __init__(self) -> None:
+        self.spoilt: set[str] = set()  #: ids of messages that come back changed
+        self._letters: dict[str, Shelved] = {}
+        self._bytes = 0
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._letters
+
+    def add(self, letter: Letter, ttl: float) -> None:
+        """One more."""
+        self._letters[letter.past.id] = Shelved(letter, ttl)
+        self._bytes += len(letter.record.message.payload)
+
+    def remove(self, id: str) -> Shelved | None:
+        """Take it away, if it is there."""
+        if (kept := self._letters.pop(id, None)) is not None:
+            self._bytes -= len(kept.letter.record.message.payload)
+        return kept
+
+    def get(self, id: str) -> Letter | None:
+        kept = self._letters.get(id)
+        return None if kept is None else self._as_it_is(kept.letter)
+
+    def _as_it_is(self, letter: Letter) -> Letter:
+        if letter.past.id not in self.spoilt:
+            return letter
+        return replace(letter, past=replace(letter.past, reason="corrupt"))
+
+    def after(self, id: str, limit: int) -> list[Letter]:
+        """Those behind that id (from the first if it is not there): some, but not more than a page's bytes."""
+        letters: Iterable[Letter] = (kept.letter for kept in self._letters.values())
+        if id in self._letters:
+            letters = islice(dropwhile(lambda letter: letter.past.id != id, letters), 1, None)
+        found: list[Letter] = []
+        left = LETTERS_BYTES
+        for letter in islice(letters, limit):
+            left -= len(letter.record.message.payload)
+            if left < 0 and found:
+                break
+            found.append(self._as_it_is(letter))
+        return found
+
+    def prune(self, now: float) -> None:
+        """Forget what is too old at Unix time ``now``, or too much."""
+        while self._letters:
+            oldest = next(iter(self._letters.values())).letter.past
+            too_much = len(self._letters) > LETTER_COUNT or self._bytes > LETTER_BYTES
+            if not too_much and oldest.ended_at >= now - LETTER_SECONDS:
+                return
+            self.remove(oldest.id)
+
+
+class Keys:
+    """Idempotency keys: what each names, and the digest of it."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._keys: dict[tuple[str, str, str], tuple[str, bytes]] = {}
+        self._until: list[tuple[float, tuple[str, str, str]]] = []  #: a heap
+
+    def get(self, key: Key) -> tuple[str, bytes] | None:
+        """The id and the digest that it stands for."""
+        return self._keys.get((key.publisher, key.agent, key.key))
+
+    def add(self, key: Key, id: str) -> None:
+        """Remember it until its time is over. Raises KeysFull."""
+        if len(self._keys) >= self._most:
+            raise KeysFull(f"{self._most} idempotency keys are remembered: no more may")
+        name = (key.publisher, key.agent, key.key)
+        self._keys[name] = (id, key.digest)
+        heapq.heappush(self._until, (key.until, name))
+
+    def prune(self, now: float) -> None:
+        """Forget those whose time is over at Unix time ``now``."""
+        while self._until and self._until[0][0] < now:
+            del self._keys[heapq.heappop(self._until)[1]]

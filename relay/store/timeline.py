@@ -1,0 +1,56 @@
+"""A message's history as a store keeps it: a text with a line for each event, so that adding is appending."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from relay.core.model import Event
+
+MOST_CHARACTERS: Final = 8000  #: past that only the end is added: a message may go to and fro for thirty days
+MOST_DETAIL: Final = 500  #: characters of one event's detail
+
+
+class _Line(msgspec.Struct, array_like=True):
+    """``[at, event, session, node, detail]``; what is missing at its end is None."""
+
+    at: float
+    event: str
+    session: str | None = None
+    node: str | None = None
+    detail: str | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def encode(events: Iterable[Event]) -> str:
+    """These events as lines."""
+    return "".join(map(_line, events))
+
+
+def _line(event: Event) -> str:
+    values = [event.at, event.event, event.session, event.node, event.detail and event.detail[:MOST_DETAIL]]
+    while values[-1] is None:
+        values.pop()
+    return _encode(values).decode() + "\n"
+
+
+def decode(lines: bytes) -> tuple[Event, ...]:
+    """The events in ``lines``. One that a flipped bit has spoilt is left out."""
+    events = []
+    for line in lines.splitlines():
+        try:
+            found = _decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            continue
+        events.append(Event(found.at, found.event, found.session, found.node, found.detail))
+    return tuple(events)
+
+
+def lengthened(lines: str, events: Iterable[Event]) -> str:
+    """``lines`` with these events behind them, unless they are long enough already."""
+    return lines if len(lines) >= MOST_CHARACTERS else lines + encode(events)
