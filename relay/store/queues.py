@@ -34,6 +34,9 @@ class Queues:
     def __contains__(self, id: str) -> bool:
         return id in self._held
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
     def add(self, held: Held) -> None:
         """One more."""
         record, message = held.record, held.record.message

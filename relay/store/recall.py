@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import dropwhile, islice
 
@@ -29,6 +29,9 @@ class Pasts:
 
     def __contains__(self, id: str) -> bool:
         return id in self._past
+
+    def __iter__(self) -> Iterator[Past]:
+        return iter(self._past.values())
 
     def get(self, id: str) -> Past | None:
         return self._past.get(id)

@@ -51,6 +51,16 @@ class Shelf:
         self._callbacks: dict[str, Callback] = {}
         self._seen: dict[str, float] = {}  #: longest unseen first
 
+    @property
+    def queued(self) -> list[str]:
+        """The ids of what is queued."""
+        return list(self._queues)
+
+    @property
+    def ended(self) -> dict[str, Past]:
+        """What ended without being delivered, oldest end first."""
+        return {past.id: past for past in self._pasts if past.status is not Status.DELIVERED}
+
     # -- changes
 
     def apply(self, op: Write, now: float) -> Answer:
