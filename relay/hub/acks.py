@@ -124,7 +124,8 @@ class AckTable:
         """The store knows the end of the message."""
         if (waiter := self._waiters.get(id)) is not None:
             waiter.recorded = True
-            _wake(waiter, None)
+            if waiter.ending is not None:  # a store may answer before the waiter was told how it ended
+                _wake(waiter, None)
 
     def replaced(self, id: str, by: str) -> None:
         """A newer message of its topic took its place."""

@@ -12,13 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from relay.core.limits import Limits
-from relay.core.model import Form, Outcome, Submission, Write
+from relay.core.model import Form, MessageView, Outcome, Past, Standing, Submission, Write
 from relay.core.ports import AgentConversation, StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub.service import Hub
 from relay.store.memory import MemoryStore
 
 WALL = 1_800_000_000.0
+EVERYTHING: dict[str, Any] = {"after": 0, "before": 2**60, "now": float("inf"), "limit": 100_000, "max_bytes": 1 << 40}
 
 
 @dataclass
@@ -31,6 +32,14 @@ class Answer:
     @property
     def known(self) -> bool:
         return self.outcome is not None or self.problem is not None
+
+    @property
+    def id(self) -> str:
+        """Of the message; its answer must be known."""
+        if self.outcome is not None:
+            return self.outcome.id
+        assert self.problem is not None
+        return str(self.problem.fields["id"])
 
     @property
     def said(self) -> str:
@@ -47,6 +56,9 @@ class Wire:
     """An AgentTransport in memory: it remembers what was said, and takes it as fast as ``stall`` allows."""
 
     peer: str = "127.0.0.1:1"
+    holds: bool = True
+    kind: str = "websocket"
+    open: bool = True  #: does it take anything at all?
     frames: list[dict[str, Any]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     pings: int = 0
@@ -57,6 +69,9 @@ class Wire:
     waiting: int = 0
     gone: int = 0
     conversation: AgentConversation | None = None
+
+    def takes(self) -> bool:
+        return self.open
 
     def send(self, frame: bytes) -> None:
         self.frames.append(json.loads(frame))
@@ -99,9 +114,9 @@ class Wire:
 class Agent:
     """The other end of a wire."""
 
-    def __init__(self, floor: Floor) -> None:
+    def __init__(self, floor: Floor, wire: Wire | None = None) -> None:
         self.floor = floor
-        self.wire = Wire()
+        self.wire = wire or Wire()
         self.conversation = floor.hub.converse(self.wire)
         self.wire.conversation = self.conversation
         self.read = 0
@@ -126,6 +141,11 @@ class Agent:
         """The payloads that came since the last call."""
         return [frame["payload"] for frame in self.heard("message")]
 
+    def batches(self) -> list[list[Any]]:
+        """The payloads that came since the last call, by the frames they came in."""
+        frames = [frame for frame in self.heard() if frame["type"] in ("message", "messages")]
+        return [[item["payload"] for item in frame.get("messages", [frame])] for frame in frames]
+
     def ids(self) -> list[str]:
         return [frame["id"] for frame in self.heard("message")]
 
@@ -146,6 +166,7 @@ class Floor:
         self.clock = Clock()
         self.store = store or MemoryStore()
         self.numbers = itertools.count(1)
+        self.random = random.Random(1)
         self.fatal: list[Exception] = []
         self._settings: dict[str, Any] = {"limits": Limits(**limits), "on_duplicate": on_duplicate}
         self.hub = self._hub()
@@ -153,9 +174,9 @@ class Floor:
     def _hub(self) -> Hub:
         hub = Hub(
             store=self.store,
-            clock=self.clock,
-            wall=lambda: WALL + self.clock.seconds(),
-            random=random.Random(1),
+            clock=(clock := self.clock),
+            wall=lambda: WALL + clock.seconds(),
+            random=self.random,
             ack_timeout=5.0,
             heartbeat=30.0,
             node="node-1",
@@ -166,6 +187,13 @@ class Floor:
         hub.start()
         return hub
 
+    def restart(self) -> None:
+        """The process is killed and started again: nothing of it is left but the store, and time goes on."""
+        clock = Clock()
+        clock.advance(self.clock.seconds())
+        self.clock = clock
+        self.hub = self._hub()
+
     def agent(self) -> Agent:
         return Agent(self)
 
@@ -175,26 +203,62 @@ class Floor:
         self.store.fail_with(StoreUnavailable("disk full"), *kinds, reads=reads)
 
     def queued(self) -> list[str]:
-        """The ids of what the store keeps in its queues."""
-        return list(self.store._shelf.queued)
+        """The ids of what the store keeps in its queues, however it behaves."""
+        store = MemoryStore()
+        store._shelf = self.store._shelf
+        pages = [store.page(agent, **EVERYTHING) for agent in self.now(store.open()).depths]
+        return [record.message.id for page in pages for record in self.now(page).records]
 
     def ended(self) -> dict[str, tuple[str, str]]:
-        """By id: status and reason of what ended without being delivered."""
-        return {id: (end.status.value, end.reason) for id, end in self.store._shelf.ended.items()}
+        """By id: status and reason of the dead letters."""
+        letters = self.now(self.store.letters("", 1000))
+        return {letter.past.id: (letter.past.status.value, letter.past.reason) for letter in letters}
+
+    def find(self, id: str) -> Standing | Past | None:
+        """What the store knows of a message."""
+        return self.now(self.store.find(id))
+
+    def look(self, id: str) -> MessageView:
+        """What a publisher sees of a message."""
+        view: MessageView | None = self.now(self.hub.message(id))
+        assert view is not None
+        return view
+
+    def now(self, work: Any) -> Any:
+        """What a call gives that is answered at once; its Problem is raised."""
+        answer = self.asked(work)
+        assert answer, "it is not answered yet"
+        if isinstance(answer[0], Exception):
+            raise answer[0]
+        return answer[0]
+
+    def asked(self, work: Any) -> list[Any]:
+        """The answer to a call, or its exception, when there is one."""
+        answer: list[Any] = []
+        Deferred.fromCoroutine(_await(work)).addCallbacks(answer.append, lambda failure: answer.append(failure.value))
+        return answer
 
     def post(
-        self, payload: Any = None, *, agent: str = "desk-1", wait: float = 5.0, respond_async: bool = False
+        self,
+        payload: Any = None,
+        *,
+        agent: str = "desk-1",
+        wait: float = 5.0,
+        content_type: str = "application/json",
+        form: Form = Form.JSON,
+        line: bool = False,
+        **fields: Any,
     ) -> Answer:
-        """POST a JSON payload (its number, if none is given)."""
+        """POST a JSON payload (its number, if none is given). ``fields`` are the submission's."""
         payload = next(self.numbers) if payload is None else payload
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        submission = Submission(agent, body, "application/json", Form.JSON, wait, respond_async)
         answer = Answer()
 
         def done(outcome: Outcome) -> None:
             answer.outcome = outcome
 
-        work = Deferred.fromCoroutine(_await(self.hub.submit(submission)))
+        submission = Submission(agent, body, content_type, form, wait, **fields)
+        work = Deferred.fromCoroutine(_await(self.hub.submit(submission, line=line)))
         work.addCallbacks(done, lambda failure: setattr(answer, "problem", failure.value))
         return answer
 

@@ -42,7 +42,7 @@ def test_who_does_not_register_in_time_is_closed() -> None:
     "frame",
     [
         {"type": "ack", "id": "x"},
-        {"type": "register"},
+        {"type": "publish", "agent": "x", "payload": 1},
         {"type": "register", "agent": ".."},
         {"type": "register", "agent": "a", "max_in_flight": "many"},
         {"type": "register", "agent": "a", "max_in_flight": 0},
