@@ -120,14 +120,15 @@ def waiting_in(transport: Any) -> int:
     """Bytes that were written to ``transport`` and that its socket has not taken.
 
     Twisted has no question for this: a producer learns that there is much, not how much. So its buffers are looked at:
-    those of a TCP or UNIX connection, and under TLS those of each layer.
+    those of a TCP or UNIX connection, and under TLS those of each layer. Each is asked for its own alone: a layer
+    answers for all that it wraps when it is asked by name.
     """
     waiting = 0
     while transport is not None:
-        waiting += len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-        waiting += getattr(transport, "_tempDataLen", 0)
-        waiting += sum(map(len, getattr(transport, "_appSendBuffer", ())))
-        transport = vars(transport).get("transport")  # a wrapper answers for all that it wraps when it is asked by name
+        own = vars(transport)
+        waiting += len(own.get("dataBuffer", b"")) - own.get("offset", 0) + own.get("_tempDataLen", 0)
+        waiting += sum(map(len, own.get("_appSendBuffer", ())))
+        transport = own.get("transport")
     return waiting
 
 
