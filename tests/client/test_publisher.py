@@ -8,9 +8,8 @@ import pytest
 from treq.testing import RequestTraversalAgent
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.web.iweb import IRequest
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
+from twisted.web.server import NOT_DONE_YET, Request
 
 from relay.client import Answer, Publisher, Refused, Unreachable
 from relay.client.door import LONGEST_ANSWER, MOST_CONNECTIONS
@@ -28,10 +27,11 @@ class Doorway(Resource):
         self.status = 200
         self.headers: dict[str, str] = {}
         self.body: bytes | None = DELIVERED
-        self.requests: list[IRequest] = []
+        self.requests: list[Request] = []
         self.bodies: list[bytes] = []
 
-    def render(self, request: IRequest) -> bytes | int:
+    def render(self, request: Request) -> bytes | int:
+        assert request.content is not None
         self.requests.append(request)
         self.bodies.append(request.content.read())
         request.setResponseCode(self.status)
@@ -55,7 +55,7 @@ class House:
         return sending
 
     def header(self, name: str) -> list[str]:
-        return self.door.requests[-1].requestHeaders.getRawHeaders(name, [])
+        return list(self.door.requests[-1].requestHeaders.getRawHeaders(name, []))
 
     def finish(self) -> None:
         """The relay answers all that waits."""
