@@ -5,7 +5,7 @@ PYTHON ?=
 PY = .venv/bin/python
 PYTEST = $(PY) -m pytest
 # Two at a time, a file's tests together; the long ones come first (tests/conftest.py).
-SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 .PHONY: help setup run test lint types unit e2e nightly bench wheel format clean
 

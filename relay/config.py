@@ -44,7 +44,7 @@ SETTINGS: Final[dict[str, Kind]] = {
         text(r"[^\s\0-\x1f]+", ""), "endpoints without blanks, such as tcp:8080:interface=127.0.0.1", least=1
     ),
     "store": text(r"[^\0-\x1f]+", "the URL of a store, such as sqlite:relay.db or memory:"),
-    "store_min_free": size(0, 1024 * GIB),
+    "store_min_free": size(0, 1 << 60),
     "store_reserve": size(0, 16 * GIB),
     "ack_timeout": seconds(0, 3600),
     "heartbeat": seconds(0.1, 3600),

@@ -114,7 +114,10 @@ class RelayService(Service):
         self.surroundings.notify("READY=1")
 
     async def _open(self, door: Door) -> None:
-        port = await door.endpoint.listen(self.factory)
+        try:
+            port = await door.endpoint.listen(self.factory)
+        except OSError as error:
+            raise Refused(f"listen: cannot listen at {door.text}: {error}") from error
         self.ports.append(port)
         address = port.getHost()
         # An inherited socket, or a name for an interface, shows only now where it is. Nothing was accepted yet.

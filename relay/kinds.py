@@ -42,7 +42,7 @@ def rate(low: float, high: float) -> Kind:
 def whole(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,19}", value):
         return int(value)
     raise ValueError
 

@@ -69,15 +69,15 @@ class PortTwin:
 @implementer(IStreamServerEndpoint)
 @dataclass
 class Place:
-    """An endpoint that listens at ``address``, unless it is busy."""
+    """An endpoint that listens at ``address``, unless there is an error."""
 
     address: IAddress = LOOPBACK
-    busy: bool = False
+    error: Exception | None = None
     ports: list[PortTwin] = field(default_factory=list)
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        if self.busy:
-            return fail(CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use")))
+        if self.error is not None:
+            return fail(self.error)
         self.ports.append(PortTwin(self.address))
         return succeed(self.ports[-1])
 
@@ -144,13 +144,24 @@ def test_a_refused_store_opens_no_door_and_ends_the_process_with_its_reason() ->
     assert (house.listening, house.world.told) == ([False], [])
 
 
+BUSY = CannotListenError("127.0.0.1", 8080, OSError(98, "Address already in use"))
+
+
 def test_a_busy_port_ends_the_process_with_its_reason() -> None:
-    house = House(Place(), Place(busy=True))
+    house = House(Place(), Place(error=BUSY))
     house.start()
     (why,) = house.world.deaths
     assert "127.0.0.1:8080" in why
     assert "Address already in use" in why
     assert house.world.told == []
+
+
+def test_a_socket_that_cannot_be_taken_over_ends_the_process_with_its_reason() -> None:
+    house = House(Place(error=OSError(88, "Socket operation on non-socket")))
+    house.start()
+    assert house.world.deaths == [
+        "cannot start: listen: cannot listen at place:0: [Errno 88] Socket operation on non-socket"
+    ]
 
 
 def test_a_socket_that_turns_out_to_be_open_to_others_is_refused_and_closed() -> None:

@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--file", type=Path, action="append", default=[], help="a message in a file; may be repeated")
     parser.add_argument("--url", default=os.environ.get("RELAY_URL", "http://127.0.0.1:8080"))
     parser.add_argument("--wait", type=int, default=5, help="seconds to wait for the desk (5)")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # words may follow options
     worst = 0
     for body, content_type in sayings(options):
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from zope.interface import provider
 
 from relay import __version__
 from relay.client.commands.agents import agents
-from relay.client.commands.common import FAILED, INTERRUPTED, Job, say
+from relay.client.commands.common import FAILED, INTERRUPTED, Job, Run, say
 from relay.client.commands.listen import listen
 from relay.client.commands.send import send
 from relay.client.commands.serve import serve
@@ -76,10 +77,11 @@ class Work:
             self.reactor.stop()
 
 
-def run_on_reactor(job: Job) -> int:
+def run_on_reactor(job: Job, *, verbose: bool) -> int:
     """Run a job on the global reactor, once in a process; its exit code."""
     from twisted.internet import reactor
 
+    _log(verbose)
     return Work(reactor, os.environ.get("RELAY_TOKEN") or None).run(job)
 
 
@@ -104,21 +106,26 @@ def relay(context: click.Context, verbose: bool) -> None:
 
     `relay serve` starts the relay; `relay listen` receives the messages of an agent, and `relay send` sends it one.
     """
-    _log(verbose)
-    context.obj = run_on_reactor
+    if context.obj is None:  # who calls this from a program brings a reactor
+        context.obj = partial(run_on_reactor, verbose=verbose)
 
 
 for command in (send, listen, agents, serve):
     relay.add_command(command)
 
 
-def main() -> None:
-    """The console script. Commands return their exit codes."""
+def execute(arguments: Sequence[str] | None = None, run: Run | None = None) -> int:
+    """Do what the command line says; its exit code. ``run`` replaces the global reactor."""
     try:
-        code = relay.main(standalone_mode=False)
+        code: int = relay.main(arguments, prog_name="relay", standalone_mode=False, obj=run) or 0
     except click.exceptions.Abort:
-        code = INTERRUPTED
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
-    sys.exit(code)
+        return error.exit_code
+    return code
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(execute())

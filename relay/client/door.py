@@ -8,11 +8,14 @@ from typing import Any, Final
 import msgspec
 from treq import collect
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, succeed
+from twisted.internet.interfaces import IConsumer
+from twisted.python.failure import Failure
 from twisted.web.client import Agent as HttpAgent
-from twisted.web.client import HTTPConnectionPool, ResponseFailed
+from twisted.web.client import HTTPConnectionPool
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import IBodyProducer, IResponse
+from zope.interface import implementer
 
 from relay import __version__
 from relay.client.address import Address
@@ -21,6 +24,8 @@ MOST_CONNECTIONS: Final = 100
 IDLE_SECONDS: Final = 30  #: the relay ends idle connections after 60 s: ours are never reused at that moment
 CONNECT_SECONDS: Final = 10.0
 LONGEST_ANSWER: Final = 16 * 1024 * 1024  #: bytes
+
+Answered = tuple[int, Headers, bytes]  # the status and the body as it came
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,9 @@ class Door:
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = MOST_CONNECTIONS
         self._pool.cachedConnectionTimeout = IDLE_SECONDS
-        self._client = HTTPClient(agent or HttpAgent(reactor, connectTimeout=CONNECT_SECONDS, pool=self._pool))
+        self._client = HTTPClient(
+            agent or HttpAgent(reactor, connectTimeout=CONNECT_SECONDS, pool=self._pool), data_to_body_producer=_Body
+        )
         self._slots = DeferredSemaphore(MOST_CONNECTIONS)
 
     async def request(
@@ -86,13 +93,15 @@ class Door:
         async with self._slots:
             exchange = Deferred.fromCoroutine(self._exchange(method, path, headers or {}, body))
             try:
-                status, answered, content = await exchange.addTimeout(timeout, self._reactor)
-            except CancelledError:
+                status, answered, content = await exchange.addTimeout(timeout, self._reactor, self._too_late)
+            except (CancelledError, Unreachable):
                 raise
-            except TimeoutError:
-                raise Unreachable(f"{self._address.http} did not answer within {timeout:g} s") from None
             except Exception as error:
-                raise Unreachable(f"cannot reach {self._address.http}: {_plain(error)}") from error
+                cause = _cause(error)
+                if isinstance(cause, CancelledError):
+                    raise cause from None
+                text = (str(cause) or type(cause).__name__).rstrip(".")
+                raise Unreachable(f"cannot reach {self._address.http}: {text}") from error
         if 200 <= status < 300:
             return Reply(status, answered, content)
         raise Refused(_refusal(status, answered, content))
@@ -102,9 +111,13 @@ class Door:
         closed: Deferred[None] = self._pool.closeCachedConnections()
         return closed
 
-    async def _exchange(
-        self, method: str, path: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, Headers, bytes]:
+    def _too_late(self, result: Answered | Failure, timeout: float) -> Answered:
+        # What a cancelled request fails with depends on how far it came: only here it is known that time ran out.
+        if isinstance(result, Failure):
+            raise Unreachable(f"{self._address.http} did not answer within {timeout:g} s")
+        return result
+
+    async def _exchange(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answered:
         sent = {"User-Agent": f"relay/{__version__}", **headers}
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
@@ -156,8 +169,29 @@ def _refusal(status: int, headers: Headers, body: bytes) -> Refusal:
     return Refusal(word, status, told.title, told.detail, retry_after, told.id, told.attempts, told.sent, body)
 
 
-def _plain(error: Exception) -> str:
-    """Twisted wraps what happened to a connection in lists of failures."""
-    if isinstance(error, ResponseFailed) and error.reasons:
-        error = error.reasons[-1].value
-    return (str(error) or type(error).__name__).rstrip(".")
+def _cause(error: BaseException) -> BaseException:
+    """What happened. Twisted wraps it in lists of failures, which are of several types and say nothing for people."""
+    reasons = getattr(error, "reasons", None)
+    return _cause(reasons[0].value) if reasons else error
+
+
+@implementer(IBodyProducer)
+class _Body:
+    """A request's body, written at once. treq's own cuts it in pieces, for which it needs the global reactor."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.length = len(data)
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        consumer.write(self._data)
+        return succeed(None)
+
+    def pauseProducing(self) -> None:
+        """There is nothing left to hold back."""
+
+    def resumeProducing(self) -> None:
+        """There is nothing left to write."""
+
+    def stopProducing(self) -> None:
+        """It has stopped."""

@@ -84,7 +84,7 @@ OTHER_UPGRADE: Final = Rule(True, 0, "the connection was refused")
 def judge(ending: Ending) -> Verdict:
     """What follows from this ending. A code that is not in the table is one to come back from."""
     rule, number = _rule_for(ending)
-    said = ending.detail or ending.reason.partition(";")[0].strip()
+    said = (ending.detail or ending.reason.partition(";")[0]).strip().rstrip(".")
     sentence = rule.words + (f" ({number})" if number else "") + (f": {said}" if said else "")
     bound = max(rule.at_least, _in_reason(ending.reason), _in_header(ending.retry_after))
     return Verdict(rule.again, min(bound, LONGEST_BOUND), sentence)

@@ -45,7 +45,7 @@ class _Body(msgspec.Struct):
     attempts: int = 0
     reason: str | None = None
     durable: bool = True
-    reply: msgspec.Raw | None = None
+    reply: msgspec.Raw = msgspec.Raw(b"")
 
 
 class Publisher:
@@ -124,5 +124,5 @@ def _answer(body: bytes) -> Answer:
         told = msgspec.json.decode(body, type=_Body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreachable(f"what answered is not a relay: {error}") from None
-    reply = bytes(told.reply) if told.reply is not None else None
+    reply = bytes(told.reply) or None
     return Answer(told.id, told.agent, told.status, told.attempts, told.reason, told.durable, reply, body)

@@ -145,11 +145,12 @@ class DoorChannel(HTTPChannel):
         self._body_began = self.site.clock.seconds()
         self._deadline.at(self._body_began + self._limits.body_grace)
         # Only after what can be refused by the head alone: who waits for this has not sent the body yet.
-        if self._version == b"HTTP/1.1" and b"100-continue" in map(bytes.lower, self._expectations(request)):
+        if (
+            self.length != 0
+            and self._version == b"HTTP/1.1"
+            and "100-continue" in map(str.lower, request.values(b"expect"))
+        ):
             self._send100Continue()
-
-    def _expectations(self, request: DoorRequest) -> list[bytes]:
-        return list(request.requestHeaders.getRawHeaders(b"expect", ()))
 
     def brought(self, received: int) -> None:
         """The body has so many bytes by now: the more there are, the later it is overdue."""

@@ -36,6 +36,7 @@ class AgentWire:
         self._limits = limits
         self._brakes = Brake.NONE
         self._taken = 0
+        self._gone = False
 
     # -- what the hub may do
 
@@ -53,7 +54,8 @@ class AgentWire:
             self.hold(False)  # or its answer would not be seen
 
     def abort(self) -> None:
-        self._protocol.transport.abortConnection()
+        if not self._gone:
+            self._protocol.transport.abortConnection()
 
     def unsent(self) -> int:
         return waiting_in(self._protocol.transport)
@@ -83,6 +85,11 @@ class AgentWire:
         if not self._protocol.closedByMe:
             self.deadline.after(self._limits.close_seconds)
 
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._gone = True
+        self.deadline.stop()
+
     # -- what the transport says
 
     def pauseProducing(self) -> None:
@@ -97,7 +104,7 @@ class AgentWire:
 
     def _brake(self, brakes: Brake) -> None:
         before, self._brakes = self._brakes, brakes
-        if bool(before) == bool(brakes):
+        if self._gone or bool(before) == bool(brakes):
             return
         if brakes:
             self._protocol.transport.pauseProducing()
@@ -120,14 +127,16 @@ def waiting_in(transport: Any) -> int:
     """Bytes that were written to ``transport`` and that its socket has not taken.
 
     Twisted has no question for this: a producer learns that there is much, not how much. So its buffers are looked at:
-    those of a TCP or UNIX connection, and under TLS those of each layer.
+    those of a TCP or UNIX connection, and under TLS those of each layer. Each is asked for its own alone: a layer
+    answers for all that it wraps when it is asked by name.
     """
     waiting = 0
     while transport is not None:
-        waiting += len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-        waiting += getattr(transport, "_tempDataLen", 0)
-        waiting += sum(map(len, getattr(transport, "_appSendBuffer", ())))
-        transport = vars(transport).get("transport")  # a wrapper answers for all that it wraps when it is asked by name
+        own = vars(transport)
+        waiting += len(own.get("dataBuffer", b"")) - own.get("offset", 0) + own.get("_tempDataLen", 0)
+        waiting += sum(map(len, own.get("_appSendBuffer", ())))
+        waiting += sum(map(len, getattr(own.get("_aggregator"), "_buffer", ())))
+        transport = own.get("transport")
     return waiting
 
 

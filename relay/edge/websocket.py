@@ -85,7 +85,7 @@ class AgentProtocol(WebSocketServerProtocol):
         self.conversation.heard()
 
     def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
-        self.wire.deadline.stop()
+        self.wire.lost()
         said = (self.remoteCloseCode or NO_CODE) if was_clean else None
         self.conversation.lost(self.localCloseCode if self.closedByMe else said, self.closedByMe)
 

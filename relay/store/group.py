@@ -43,7 +43,7 @@ class GroupCommit:
     """Gathers writes for the thread that commits them. Every call is made on the reactor thread.
 
     ``commit`` runs on the thread: it makes a batch durable and says of each write what came of it; it never raises.
-    ``settled`` is called at home after the answers of a batch were given.
+    ``settled`` is called at home before the answers of a batch are given.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class GroupCommit:
         if not self._batches or self._batches[0] is not batch:
             return  # given up
         self._take_off(batch)
+        self._settled()
         for waiter, answer in zip(batch.answers, answers, strict=True):
             if isinstance(answer, StoreUnavailable):
                 waiter.errback(again(answer))
             else:
                 waiter.callback(answer)
-        self._settled()
 
     def _take_off(self, batch: Batch) -> None:
         self._batches.popleft()

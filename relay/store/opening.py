@@ -88,9 +88,10 @@ def prepare(connection: apsw.Connection, path: str, *, unclean: bool) -> None:
         raise StoreRefused(f"{path} cannot be opened for writing")
     check_owner(connection, path)
     if unclean and os.path.getsize(path) <= CHECKED_BYTES:
-        found = connection.pragma("quick_check")
+        found = connection.execute("PRAGMA quick_check(1)").get
         if found != "ok":
-            raise StoreRefused(f"{path} is damaged ({found}): bring back a copy, or move it away to begin anew")
+            words = " ".join(found.split())
+            raise StoreRefused(f"{path} is damaged ({words}): bring back a copy, or move it away to begin anew")
     if connection.pragma("journal_mode", "WAL") != "wal":
         raise StoreRefused(f"{path} is on a file system that cannot share memory: SQLite's log needs that")
     migrate(connection, path)

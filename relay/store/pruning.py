@@ -19,9 +19,9 @@ EXCESS_AGENTS: Final = (
     "DELETE FROM agents WHERE agent IN (SELECT agent FROM agents ORDER BY last_seen"
     " LIMIT min(?2, max(0, (SELECT count(*) FROM agents) - ?1)))"
 )
-OLD_ENDS: Final = "SELECT place FROM messages WHERE status <> 'queued' AND ended_at < ? ORDER BY ended_at LIMIT ?"
-ENDS: Final = "SELECT count(*), ifnull(sum(size), 0) FROM messages WHERE status <> 'queued'"
-FIRST_ENDS: Final = "SELECT place, size FROM messages WHERE status <> 'queued' ORDER BY ended_at LIMIT ?"
+OLD_ENDS: Final = "SELECT place FROM messages WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+ENDS: Final = "SELECT count(*), ifnull(sum(size), 0) FROM messages WHERE ended_at IS NOT NULL"
+FIRST_ENDS: Final = "SELECT place, size FROM messages WHERE ended_at IS NOT NULL ORDER BY ended_at LIMIT ?"
 
 
 def prune(connection: apsw.Connection, now: float) -> bool:

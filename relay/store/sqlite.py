@@ -243,10 +243,10 @@ class SqliteStore:
         self._state = State.BROKEN
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-        self._group.give_up(error)
         for call in self._on_broken:
             with self.log.failuresHandled("who was to be told that the store broke failed"):
                 call(again(error))
+        self._group.give_up(error)
 
 
 def free_on(directory: str) -> int:

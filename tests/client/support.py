@@ -179,11 +179,11 @@ class Stage:
         """Close the newest connection as a relay does, also with codes that Autobahn would not send."""
         self.relay.sendCloseFrame(code, reason.encode())
         self.flush()
-        self.relay.transport.loseConnection()
-        self.flush()
+        self.drop()
 
     def drop(self) -> None:
         """Let the network lose the newest connection."""
+        assert self.relay.transport is not None
         self.relay.transport.loseConnection()
         self.flush()
 

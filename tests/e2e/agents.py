@@ -29,6 +29,11 @@ def raw_payload(frame: bytes) -> bytes:
     return bytes(msgspec.json.decode(frame, type=Slices).payload)
 
 
+def integer(digits: str) -> int | str:
+    """An integer; one that Python would not read (4,300 digits) is left as it stands."""
+    return int(digits) if len(digits) < 4000 else digits
+
+
 def acknowledge(agent: Agent, message: Told) -> None:
     """The plainest rule: take it."""
     agent.say(type="ack", id=message["id"])
@@ -52,7 +57,11 @@ class Agent:
         self._wire = Wire(port)
         self._frames: queue.Queue[Told | None] = queue.Queue()
         self._sending = threading.Lock()
-        self.registered = self._wire.register(name, **register)
+        try:
+            self.registered = self._wire.register(name, **register)
+        except BaseException:
+            self._wire.drop()
+            raise
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -72,7 +81,7 @@ class Agent:
         try:
             while True:
                 frame = self._wire.raw()
-                found = json.loads(frame)
+                found = json.loads(frame, parse_int=integer)
                 if found["type"] == "message":
                     self.messages.append(found)
                     self.slices.append(raw_payload(frame))

@@ -6,10 +6,10 @@ import http.client
 import json
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-PATIENCE = 45.0  #: seconds until a test gives up on an answer
+PATIENCE = 40.0  #: seconds until a test gives up on an answer
 
 
 @dataclass(frozen=True)
@@ -109,22 +109,38 @@ def rest_of(line: socket.socket, limit: int = 1 << 20) -> bytes:
     return bytes(taken)
 
 
-def parse(data: bytes) -> Answer:
-    """The first answer in what came over a bare connection."""
-    assert data, "the connection was ended without an answer"
-    head, _, body = data.partition(b"\r\n\r\n")
+def take_answer(line: socket.socket, taken: bytes = b"") -> tuple[Answer, bytes]:
+    """The next whole answer on a bare connection, and what came after it. ``taken`` was read already."""
+    while b"\r\n\r\n" not in taken:
+        taken += more(line)
+    head, _, rest = taken.partition(b"\r\n\r\n")
+    found = parse_head(head)
+    size = int(found.headers.get("content-length", 0))
+    while len(rest) < size:
+        rest += more(line)
+    return replace(found, body=rest[:size]), rest[size:]
+
+
+def more(line: socket.socket) -> bytes:
+    chunk = line.recv(65536)
+    if not chunk:
+        raise ConnectionError("the connection was ended without an answer")
+    return chunk
+
+
+def parse_head(head: bytes) -> Answer:
+    """An answer without its body."""
     first, *lines = head.decode("latin-1").split("\r\n")
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    length = int(headers.get("content-length", len(body)))
-    return Answer(int(first.split(" ")[1]), headers, body[:length])
+    return Answer(int(first.split(" ")[1]), headers, b"")
 
 
 def converse(port: int, data: bytes) -> Answer:
-    """Send these bytes, then take the answer to them. ``data`` should ask for ``Connection: close``."""
+    """Send these bytes, then take the answer to them."""
     with dial(port) as line:
         line.sendall(data)
-        return parse(rest_of(line))
+        return take_answer(line)[0]
 
 
 def settle(port: int) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable
-from typing import Final
+from typing import Any, Final
 
-from twisted.internet import reactor
-from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.task import react
 from twisted.python import log
 
 from relay.core.limits import MIB, Limits
@@ -66,16 +67,16 @@ class EchoFloor:
         return Readiness(ready=True, durable=False)
 
 
-def main() -> None:
-    log.startLogging(sys.stdout)
+async def serve(reactor: Any) -> None:
+    """Listen, say where, and go on until the process is ended."""
     site = make_site(
         hub=EchoFloor(), limits=LIMITS, ack_timeout=5.0, clock=reactor, wall=time.time, names=(), origins=()
     )
-    address = reactor.listenTCP(0, site, interface="127.0.0.1").getHost()
-    assert isinstance(address, IPv4Address)
-    print(f"relay listening on http://127.0.0.1:{address.port}", flush=True)
-    reactor.run()
+    port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
+    print(f"relay listening on http://127.0.0.1:{port.getHost().port}", flush=True)
+    await Deferred()
 
 
 if __name__ == "__main__":
-    main()
+    log.startLogging(sys.stdout)
+    react(lambda reactor: Deferred.fromCoroutine(serve(reactor)))

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.agents import Agent, acknowledge
 from tests.e2e.bystander import undisturbed
-from tests.e2e.door import converse, dial, get, parse, post, request, rest_of
+from tests.e2e.door import converse, dial, get, post, request, rest_of, take_answer
 from tests.e2e.support import Daemon
 
 pytestmark = pytest.mark.e2e
@@ -250,7 +250,7 @@ def test_a_body_of_50_mb_is_refused_without_being_taken(relay: Daemon) -> None:
         head = f"POST /v1/agents/large/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: {LARGE}\r\n"
         line.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode())
         send_until_stopped(line, b"1" * 65536, LARGE)
-        answer = parse(rest_of(line))
+        answer, _ = take_answer(line)
     assert (answer.status, answer.problem) == (413, "payload-too-large")
     assert relay.resident() - before < 16 * 1024 * 1024
 
@@ -263,7 +263,7 @@ def test_a_body_of_50_mb_in_chunks_is_refused_when_it_passes_the_limit(relay: Da
             b"Content-Type: application/json\r\n\r\n"
         )
         send_until_stopped(line, b"10000\r\n" + b"1" * 65536 + b"\r\n", LARGE)
-        answer = parse(rest_of(line))
+        answer, _ = take_answer(line)
     assert (answer.status, answer.problem) == (413, "payload-too-large")
     assert relay.resident() - before < 16 * 1024 * 1024
 
@@ -295,7 +295,7 @@ def test_a_body_that_drips_is_timed_out(relay: Daemon) -> None:
         head = "POST /v1/agents/dripping/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         line.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode())
         drip(line, b"1", 200)
-        answer = parse(rest_of(line))
+        answer, _ = take_answer(line)
     assert (answer.status, answer.problem) == (408, "request-timeout")
 
 
@@ -303,7 +303,7 @@ def test_a_head_that_drips_is_timed_out(relay: Daemon) -> None:
     with dial(relay.port) as line:
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         drip(line, b"z", 200)
-        answer = parse(rest_of(line))
+        answer, _ = take_answer(line)
     assert (answer.status, answer.problem) == (408, "request-timeout")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from tests.e2e.agents import Agent, acknowledge
 from tests.e2e.door import Answer, post
@@ -101,12 +102,13 @@ def test_ws_on_node_is_told_of_a_shutdown(start: Callable[..., Daemon], node_age
         output.wait_for("^closed 1001$", 30)
 
 
-def registered(relay: Daemon, agent: str) -> ClientConnection:
+@contextmanager
+def registered(relay: Daemon, agent: str) -> Iterator[ClientConnection]:
     """A connection of PyPI's ``websockets``, as it comes: it offers permessage-deflate and sends pings of its own."""
-    connection = connect(relay.ws_url, subprotocols=["relay.v1"], proxy=None)  # type: ignore[list-item]  # a NewType of str
-    connection.send(json.dumps({"type": "register", "agent": agent}))
-    assert json.loads(connection.recv(10))["type"] == "registered"
-    return connection
+    with connect(relay.ws_url, subprotocols=[Subprotocol("relay.v1")], proxy=None) as connection:
+        connection.send(json.dumps({"type": "register", "agent": agent}))
+        assert json.loads(connection.recv(10))["type"] == "registered"
+        yield connection
 
 
 def test_websockets_gets_every_sentence(shared: Daemon, posting: Posting) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.e2e.agents import Agent, acknowledge
-from tests.e2e.door import dial, get, parse, post
+from tests.e2e.door import dial, get, post, take_answer
 from tests.e2e.support import Daemon
 from tests.e2e.wire import Wire, text
 
@@ -60,7 +60,7 @@ def test_a_message_on_its_way_into_the_store_is_not_overtaken_by_the_next(shared
                     wire.hear("registered")
                     found = [wire.hear("message") for _ in range(2)]
                     wire.say(type="ack", ids=[message["id"] for message in found])
-                    answers = [parse(line.makefile("rb").read()) for line in (first, second)]
+                    answers = [take_answer(line)[0] for line in (first, second)]
             assert [message["payload"] for message in found] == ["first", "second"]
             assert [message["attempt"] for message in found] == [1, 1]
             assert answers[0].outcome in ("delivered", "queued: away")

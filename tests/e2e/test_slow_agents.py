@@ -86,4 +86,4 @@ def test_what_waits_for_a_slow_reader_is_queued_as_slow(start: Starter, open_wir
     slow.register("slow", ack_wait=0)
     for _ in range(30):
         post(relay.port, "slow", BIG, content_type="text/plain", wait=0)
-    assert post(relay.port, "slow", '"more"', wait=1).outcome == "queued: slow"
+    assert post(relay.port, "slow", BIG, content_type="text/plain", wait=1).outcome == "queued: slow"

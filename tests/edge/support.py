@@ -392,17 +392,19 @@ def frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, key: bytes | 
 def frames(data: bytes) -> list[tuple[int, bytes]]:
     """The relay's frames: (opcode, payload)."""
     found = []
-    while data:
-        assert data[0] & 0x80, "the relay sends no fragments"
-        assert not data[1] & 0x80, "the relay masks nothing"
-        size, at = data[1], 2
-        if size == 126:
-            size, at = struct.unpack_from("!H", data, 2)[0], 4
-        elif size == 127:
-            size, at = struct.unpack_from("!Q", data, 2)[0], 10
+    at = 0
+    while at < len(data):
+        first, size = data[at], data[at + 1]
+        assert first & 0x80, "the relay sends no fragments"
+        assert not size & 0x80, "the relay masks nothing"
+        at += 2
+        if size > 125:
+            width = "!H" if size == 126 else "!Q"
+            (size,) = struct.unpack_from(width, data, at)
+            at += struct.calcsize(width)
         assert len(data) >= at + size
-        found.append((data[0] & 15, data[at : at + size]))
-        data = data[at + size :]
+        found.append((first & 15, data[at : at + size]))
+        at += size
     return found
 
 

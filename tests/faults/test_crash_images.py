@@ -183,10 +183,10 @@ def reached(cut: Cut, before: State, found: State) -> State | None:
     state = before.copy()
     for op in cut.asked[: cut.answered]:
         state.apply(op)
-    for op in (*cut.asked[cut.answered :], None):
+    for number in range(cut.answered, len(cut.asked) + 1):
         if (state.queued, state.seen, state.last_place) == (found.queued, found.seen, found.last_place):
             return state
-        if op is not None:
+        for op in cut.asked[number : number + 1]:
             state.apply(op)
     return None
 

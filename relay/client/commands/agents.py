@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlencode
 
 import click
@@ -11,11 +12,11 @@ from relay.client.address import Address
 from relay.client.commands.common import DELIVERED, Run, Shift, one_line, say, url_option
 from relay.client.door import Door, Unreachable
 
-PAGE = 1000
-TIMEOUT = 30.0  #: seconds for a page
+PAGE: Final = 1000
+TIMEOUT: Final = 30.0  #: seconds for a page
 
-HEADINGS = ("AGENT", "STATE", "QUEUED", "IN FLIGHT", "SINCE", "LAST SEEN", "CLIENT", "REMOTE")
-_NUMBERS = (2, 3)
+HEADINGS: Final = ("AGENT", "STATE", "QUEUED", "IN FLIGHT", "SINCE", "LAST SEEN", "CLIENT", "REMOTE")
+_NUMBERS: Final = (2, 3)  # the columns of these
 
 
 class Row(msgspec.Struct):
@@ -36,6 +37,9 @@ class Row(msgspec.Struct):
         numbers = (str(self.queued), str(self.in_flight))
         texts = (self.since, self.last_seen, self.client, self.remote)
         return (self.agent, state, *numbers, *(one_line(text) if text else "-" for text in texts))
+
+
+_row: Final = msgspec.json.Decoder(Row).decode
 
 
 class _Page(msgspec.Struct):
@@ -94,7 +98,10 @@ async def _fetch(door: Door, connected: bool | None, prefix: str, limit: int) ->
 
 def _read(body: bytes) -> _Page:
     try:
-        return msgspec.json.decode(body, type=_Page)
+        page = msgspec.json.decode(body, type=_Page)
+        for item in page.items:
+            _row(item)
+        return page
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreachable(f"what answered is not a relay: {error}") from None
 
@@ -103,7 +110,7 @@ def _table(found: list[bytes]) -> list[str]:
     """Aligned lines under their headings; texts to the left, numbers to the right."""
     if not found:
         return ["no agents"]
-    rows = [HEADINGS, *(msgspec.json.decode(each, type=Row).cells() for each in found)]
+    rows = [HEADINGS, *(_row(each).cells() for each in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     return ["  ".join(_align(row, widths)).rstrip() for row in rows]
 

@@ -26,7 +26,7 @@ CREATE TABLE messages (
     not_before REAL NOT NULL,
     status TEXT NOT NULL DEFAULT 'queued',    -- anything else: it has ended
     reason TEXT NOT NULL DEFAULT '',
-    ended_at REAL,
+    ended_at REAL,                            -- NULL: it has not
     size INTEGER NOT NULL,                    -- of the payload, bytes
     checksum BLOB NOT NULL,                   -- over id, agent, content_type, form, payload
     payload BLOB NOT NULL
@@ -34,7 +34,7 @@ CREATE TABLE messages (
 
 -- With the size in it a million queued messages are counted without touching one of them.
 CREATE INDEX queue ON messages (agent, place, size) WHERE status = 'queued';
-CREATE INDEX ended ON messages (ended_at, size) WHERE status <> 'queued';
+CREATE INDEX ended ON messages (ended_at, size) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE agents (
     agent TEXT PRIMARY KEY,

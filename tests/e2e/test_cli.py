@@ -1,0 +1,221 @@
+"""The command line as a person types it: real processes, a real relay. The examples of the library run here too."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.support import ROOT, Daemon, Output, clean_environment
+
+pytestmark = pytest.mark.e2e
+
+RELAY = [sys.executable, "-m", "relay.client"]
+LIMIT = 30.0  #: seconds for anything
+
+
+class Running:
+    """A command that goes on: what it has printed so far, and its end."""
+
+    def __init__(self, line: list[str], environment: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            line,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+        )
+        self.output = Output(self.process)
+
+    def see(self, pattern: str) -> re.Match[str]:
+        """Wait until it has printed such a line."""
+        return self.output.wait_for(pattern, LIMIT)
+
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Send it a signal, wait for its end; the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        code = self.process.wait(LIMIT)
+        self.output.finish()
+        return code
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(LIMIT)
+        self.output.finish()
+
+
+class Terminal:
+    """Where somebody types, with the relay named in the environment."""
+
+    def __init__(self, relay: Daemon) -> None:
+        self.relay = relay
+        self.environment = clean_environment({"RELAY_URL": relay.url})
+        self.started: list[Running] = []
+
+    def type(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Type a command, and wait for its end."""
+        line = [*RELAY, *arguments]
+        return subprocess.run(
+            line, env=self.environment, input=stdin, capture_output=True, encoding="utf-8", timeout=LIMIT
+        )
+
+    def start(self, *line: str) -> Running:
+        """Start a program that goes on; it is ended after the test."""
+        self.started.append(Running([*line], self.environment))
+        return self.started[-1]
+
+    def listen(self, *arguments: str) -> Running:
+        """Start ``relay listen``, and wait until it listens."""
+        listener = self.start(*RELAY, "listen", *arguments)
+        listener.see("listening as")
+        return listener
+
+
+@pytest.fixture
+def terminal(shared: Daemon) -> Iterator[Terminal]:
+    """A terminal at the relay that the tests of this module share: each has agents of its own."""
+    terminal = Terminal(shared)
+    yield terminal
+    for command in terminal.started:
+        command.close()
+
+
+def test_queued_drained_delivered(terminal: Terminal) -> None:
+    sent = terminal.type("send", "drained", "first")
+    assert sent.returncode == 3
+    assert re.fullmatch(r"queued for drained \([0-9a-f-]{36}\): drained is away.*\n", sent.stdout)
+    listener = terminal.listen("drained", "--count", "2")
+    listener.see(r"listening as drained at .* \(1 waiting\)")
+    listener.see("^first$")
+    sent = terminal.type("send", "drained", stdin="zweitens: é 你 😀")
+    assert (sent.returncode, sent.stdout[:9], sent.stderr) == (0, "delivered", "")
+    assert listener.end() == 0
+    assert listener.output.lines[-1] == "zweitens: é 你 😀"
+
+
+def test_json_goes_through_without_a_digit_lost(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "numbers.json").write_text('{"n": -0.0,\n "long": ' + "7" * 5000 + "}")
+    listener = terminal.listen("digits", "--json", "--count", "1")
+    answer = terminal.type("send", "digits", "--file", str(tmp_path / "numbers.json"), "--json")
+    assert answer.returncode == 0
+    assert listener.end() == 0
+    line = listener.output.lines[-1]
+    assert '"payload":{"n": -0.0,  "long": ' + "7" * 5000 + "}" in line
+    assert json.loads(answer.stdout)["id"] in line
+
+
+def test_a_program_gets_each_message_on_its_standard_input(terminal: Terminal) -> None:
+    command = 'echo "$RELAY_AGENT $RELAY_CONTENT_TYPE $RELAY_ATTEMPT $(cat)"'
+    listener = terminal.listen("program", "--exec", command, "--count", "1")
+    sent = terminal.type("send", "program", "$(touch /nothing); `ls`", "--json")
+    assert json.loads(sent.stdout)["status"] == "delivered"
+    assert listener.end() == 0
+    assert listener.output.lines[-1] == "program text/plain; charset=utf-8 1 $(touch /nothing); `ls`"
+
+
+def test_a_program_that_fails_gets_the_message_again(terminal: Terminal) -> None:
+    command = 'echo "try $RELAY_ATTEMPT"; test "$RELAY_ATTEMPT" -gt 1 || exit 7'
+    listener = terminal.listen("failing", "--exec", command, "--count", "1")
+    assert json.loads(terminal.type("send", "failing", "hello", "--json").stdout)["reason"] == "nacked"
+    assert listener.end() == 0
+    assert [line for line in listener.output.lines if "try" in line] == ["try 1", "try 2"]
+
+
+def test_a_program_that_takes_longer_than_the_redelivery_gets_the_message_once(terminal: Terminal) -> None:
+    command = 'echo "try $RELAY_ATTEMPT"; sleep 2.5'
+    listener = terminal.listen("slow", "--exec", command, "--ack-wait", "1", "--count", "1")
+    terminal.type("send", "slow", "hello", "--async")
+    assert listener.end() == 0
+    assert [line for line in listener.output.lines if "try" in line] == ["try 1"]
+    assert re.search(r"slow +away +0 ", terminal.type("agents").stdout)
+
+
+def test_a_program_that_is_ended_takes_with_it_what_it_has_started(terminal: Terminal) -> None:
+    listener = terminal.listen("ended", "--exec", "sleep 600 & echo child $!; wait", "--timeout", "1")
+    # It is given back after a second: by then the program was told to end.
+    assert json.loads(terminal.type("send", "ended", "hello", "--wait", "20", "--json").stdout)["reason"] == "nacked"
+    child = int(listener.see(r"child (\d+)")[1])
+    assert listener.end(signal.SIGTERM) == 0
+    assert not alive(child)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_message_in_hand_be_finished(terminal: Terminal, number: signal.Signals) -> None:
+    agent = f"stopped-{number.name}"
+    listener = terminal.listen(agent, "--exec", "echo begun; sleep 1; echo done")
+    terminal.type("send", agent, "hello", "--wait", "0")
+    listener.see("begun")
+    assert listener.end(number) == 0
+    assert listener.output.lines[-1] == "done"
+    assert "Traceback" not in listener.output.text()
+    assert re.search(rf"{agent} +away +0 ", terminal.type("agents").stdout)
+
+
+def test_it_comes_back_after_the_relay_was_killed_and_says_why(relay: Daemon) -> None:
+    terminal = Terminal(relay)
+    listener = terminal.listen("desk-1", "--count", "1")
+    try:
+        relay.kill()
+        listener.see(r"relay: the connection was lost.*; trying again in \d+\.\d s")
+        assert terminal.type("send", "desk-1", "hello").returncode == 1
+        relay.start()
+        assert terminal.type("send", "desk-1", "hello").returncode in (0, 3)
+        assert listener.end() == 0
+    finally:
+        listener.close()
+    assert listener.output.lines[-1] == "hello"
+
+
+def test_a_second_listener_is_told_who_was_there_before(terminal: Terminal) -> None:
+    terminal.listen("wanted")
+    late = terminal.start(*RELAY, "listen", "wanted")
+    late.see(r"another connection holds this agent \(4000\): .*relay listen.*; trying again in [6-9]\d\.\d s")
+    assert late.end(signal.SIGTERM) == 0
+
+
+def test_agents_are_listed(terminal: Terminal) -> None:
+    terminal.type("send", "list-b", "hello")
+    terminal.listen("list-a")
+    heading, first, second = terminal.type("agents", "--prefix", "list-").stdout.splitlines()
+    assert heading.split()[:3] == ["AGENT", "STATE", "QUEUED"]
+    assert re.match(r"list-a +connected +0 +0 ", first)
+    assert re.match(r"list-b +away +1 +0 ", second)
+    away = terminal.type("agents", "--json", "--away", "--prefix", "list-").stdout.splitlines()
+    assert [json.loads(line)["agent"] for line in away] == ["list-b"]
+
+
+def test_serve_starts_the_relay(tmp_path: Path) -> None:
+    line = [*RELAY, "serve", "--listen", "tcp:0:interface=127.0.0.1"]
+    with Daemon(tmp_path, command=line) as daemon:
+        assert daemon.terminate() == 0
+    assert (tmp_path / "relay.db").exists()
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+def test_the_examples_of_the_library_do_what_they_say(terminal: Terminal) -> None:
+    agent = terminal.start(sys.executable, str(ROOT / "examples/agent.py"), terminal.relay.url, "example")
+    agent.see("registered as example, 0 waiting")
+    publish = [sys.executable, str(ROOT / "examples/publish.py"), terminal.relay.url, "example"]
+    for text, printed in (("Guten Morgen", "delivered"), (" ", "refused: there is nothing to print")):
+        publisher = terminal.start(*publish, text)
+        publisher.end()
+        assert publisher.output.lines[-1].startswith(printed)
+    assert agent.end(signal.SIGINT) == 0
+    assert "Guten Morgen" in agent.output.lines

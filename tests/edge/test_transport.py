@@ -1,0 +1,176 @@
+"""What has not left: bytes that wait, agents that do not read, and the brakes (protocol 2.3 'Slow agents')."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+
+from relay.edge.transport import name_of, waiting_in
+from tests.edge.support import PING, PONG, TEXT, Agent, House, frame, join, upgrade
+
+KIB = 1024
+
+
+@pytest.fixture
+def agent(house: House) -> Agent:
+    return join(house)
+
+
+def go_on_reading(agent: Agent, room: int | None = None) -> None:
+    agent.socket.room = room
+    agent.socket.startWriting()
+    agent.socket.run()
+
+
+def test_what_was_sent_waits_until_the_socket_takes_it(agent: Agent) -> None:
+    wire = agent.conversation.transport
+    agent.socket.room = 0
+    wire.send(b"x" * 1000)
+    assert (wire.unsent(), wire.taken()) == (1004, 0)
+    agent.socket.run()
+    assert (wire.unsent(), wire.taken()) == (1004, 0)
+    wire.send(b"y" * 100)
+    assert wire.unsent() == 1004 + 102
+    go_on_reading(agent, room=500)
+    assert (wire.unsent(), wire.taken()) == (606, 500)
+    go_on_reading(agent)
+    assert (wire.unsent(), wire.taken()) == (0, 1106)
+
+
+def test_what_the_socket_took_never_falls(agent: Agent) -> None:
+    wire = agent.conversation.transport
+    wire.send(b"x" * 1000)
+    agent.socket.run()
+    assert wire.taken() == 1004
+    agent.socket.hang_up()
+    wire.send(b"x" * 1000)
+    assert wire.taken() == 1004
+
+
+def test_an_answer_to_the_upgrade_that_still_waits_is_no_negative_progress(house: House) -> None:
+    client = house.connect()
+    client.socket.room = 0
+    client.send(upgrade())
+    wire = house.floor.conversations[0].transport
+    assert wire.unsent() > 0
+    assert wire.taken() == 0
+
+
+def test_the_hub_is_told_when_a_full_socket_has_taken_all(agent: Agent) -> None:
+    agent.socket.room = 0
+    agent.conversation.transport.send(b"x" * 100 * KIB)
+    agent.socket.run()
+    assert agent.conversation.drained_count == 0
+    go_on_reading(agent, room=50 * KIB)
+    assert agent.conversation.drained_count == 0
+    go_on_reading(agent)
+    assert agent.conversation.drained_count == 1
+
+
+def test_a_little_that_waits_chokes_nobody(agent: Agent) -> None:
+    agent.socket.room = 0
+    agent.conversation.transport.send(b"x" * KIB)
+    agent.send(frame(b"", PING))
+    assert agent.socket.reading
+    assert agent.conversation.heard_count == 1
+
+
+def test_an_agent_that_does_not_read_is_not_read(agent: Agent) -> None:
+    agent.socket.room = 0
+    agent.conversation.transport.send(b"x" * 100 * KIB)
+    assert not agent.socket.reading
+    agent.send(frame(b"ack"))
+    assert agent.conversation.frames == []
+    go_on_reading(agent)
+    assert agent.socket.reading
+    assert agent.conversation.frames == [b"ack"]
+
+
+def test_pings_without_end_by_one_that_never_reads_fill_no_memory(agent: Agent) -> None:
+    agent.socket.room = 0
+    pings = frame(b"p" * 125, PING) * 1000
+    for _ in range(20):
+        agent.send(pings)
+    assert agent.conversation.transport.unsent() < 256 * KIB
+    assert agent.socket.unread > 2_000_000
+    go_on_reading(agent)
+    assert agent.frames() == [(PONG, b"p" * 125)] * 20_000
+
+
+def test_the_hub_holds_an_agent_and_lets_it_go_on(agent: Agent) -> None:
+    wire = agent.conversation.transport
+    wire.hold(True)
+    wire.hold(True)
+    agent.send(frame(b"one"))
+    assert agent.conversation.frames == []
+    wire.hold(False)
+    agent.socket.run()
+    assert agent.conversation.frames == [b"one"]
+
+
+def test_two_brakes_are_released_one_by_one(agent: Agent) -> None:
+    wire = agent.conversation.transport
+    wire.hold(True)
+    agent.socket.room = 0
+    wire.send(b"x" * 100 * KIB)
+    wire.hold(False)
+    assert not agent.socket.reading
+    wire.hold(True)
+    go_on_reading(agent)
+    assert not agent.socket.reading
+    wire.hold(False)
+    assert agent.socket.reading
+
+
+def test_a_held_agent_that_is_closed_can_answer(house: House, agent: Agent) -> None:
+    wire = agent.conversation.transport
+    wire.hold(True)
+    wire.close(1001, "draining")
+    agent.send(frame(b"\x03\xe9", 8))
+    assert agent.client.closed
+    assert agent.conversation.ends == [(1001, True)]
+
+
+def test_frames_leave_in_order(agent: Agent) -> None:
+    wire = agent.conversation.transport
+    sent = [b"%d" % number * 1000 for number in range(100)]
+    agent.socket.room = 7
+    for each in sent:
+        wire.send(each)
+    for _ in range(20):
+        go_on_reading(agent, room=1001)
+    go_on_reading(agent)
+    assert agent.frames() == [(TEXT, each) for each in sent]
+
+
+class Layer:
+    """A transport over a transport, as TLS is."""
+
+    def __init__(self, transport: object, *waiting: bytes) -> None:
+        self.transport = transport
+        self._appSendBuffer = list(waiting)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+
+def test_what_waits_in_each_layer_is_counted_once(agent: Agent) -> None:
+    agent.socket.room = 0
+    agent.socket.write(b"x" * 1000)
+    assert waiting_in(Layer(Layer(agent.socket, b"ab", b"c"))) == 1003
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        (IPv4Address("TCP", "127.0.0.1", 5000), "127.0.0.1:5000"),
+        (IPv6Address("TCP", "::1", 5000), "[::1]:5000"),
+        (UNIXAddress(None), "unix"),
+        (UNIXAddress(b"/run/x"), "unix"),
+    ],
+)
+def test_an_address_has_a_name_for_people(address: IAddress, name: str) -> None:
+    assert name_of(address) == name
