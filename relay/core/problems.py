@@ -53,6 +53,7 @@ class Problem(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.fields = fields
+        self.replay = False  #: the answer to a repeat with the same idempotency key
 
     @property
     def status(self) -> int:

@@ -44,6 +44,10 @@ def of_problem(problem: Problem, *headers: Header) -> Answer:
         retry_after = 1
     if retry_after is not None:
         headers += ((b"Retry-After", b"%d" % retry_after),)
+    if (ended := problem.fields.get("ended")) is not None:
+        headers += ((b"Relay-Status", str(ended).encode("ascii")),)
+    if problem.replay:
+        headers += ((b"Idempotent-Replay", b"true"),)
     body = msgspec.json.encode(problem.members())
     return Answer(problem.status, ((b"Content-Type", PROBLEM_JSON), *headers), body)
 
@@ -60,12 +64,18 @@ def of_outcome(outcome: Outcome, applied: str) -> Answer:
         members["reason"] = outcome.reason
     if not outcome.durable and outcome.status != "delivered":
         members["durable"] = False
+    if outcome.reply is not None:
+        members["reply"] = msgspec.Raw(outcome.reply)
     headers = [
         (b"Location", b"/v1/messages/" + outcome.id.encode("ascii")),
         (b"Relay-Status", outcome.status.encode("ascii")),
     ]
     if applied:
         headers.append((b"Preference-Applied", applied.encode("ascii")))
+    if outcome.ttl is not None:
+        headers.append((b"TTL", b"%d" % outcome.ttl))
+    if outcome.replay:
+        headers.append((b"Idempotent-Replay", b"true"))
     return in_json(202 if outcome.status == "accepted" else 200, members, *headers)
 
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable
-from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
-from urllib.parse import parse_qsl, unquote_to_bytes
+from typing import Any, TypeVar
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -17,25 +13,14 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
+from relay.core import payload
 from relay.core.limits import Limits
-from relay.core.model import AgentView, Submission
+from relay.core.model import Submission
 from relay.core.ports import Floor
 from relay.core.problems import Problem
-from relay.core import payload
-from relay.edge import prefer
+from relay.edge import asked, members, prefer, query
 from relay.edge.answer import Answer, in_json, of_outcome, of_problem
 from relay.edge.request import DoorRequest
-
-#: Known to the contract and not built yet. To ignore one would be a lie to whoever relies on it.
-UNBUILT: Final = ("TTL", "Topic", "Idempotency-Key", "Callback-URL")
-UNBUILT_PREFIX: Final = b"Relay-Meta-"
-
-AGENT_ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}")
-PAGE_DEFAULT: Final = 100
-PAGE_MOST: Final = 1000
-
-_ESCAPES: Final = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*+")
-_TIMES: Final = ("since", "last_seen", "oldest_at")
 
 T = TypeVar("T")
 log = Logger()
@@ -54,17 +39,30 @@ class HttpDoor:
     app.url_map.merge_slashes = False
     app.url_map.converters["segment"] = Segment
 
-    def __init__(self, hub: Floor, limits: Limits, ack_timeout: float) -> None:
+    def __init__(
+        self,
+        hub: Floor,
+        limits: Limits,
+        ack_timeout: float,
+        *,
+        pass_headers: frozenset[str] = frozenset(),
+        callback_hosts: frozenset[str] = frozenset(),
+    ) -> None:
         self._hub = hub
         self._limits = limits
         self._ack_timeout = ack_timeout
+        self._pass_headers = pass_headers
+        self._callback_hosts = callback_hosts
 
     @app.route("/v1/agents/<segment:agent>/messages", methods=["POST"])
     async def submit(self, request: DoorRequest, agent: str) -> bytes:
-        agent = agent_id(agent)
-        _refuse_unbuilt(request)
+        agent = query.agent_id(agent)
+        limits, passed_on = self._limits, self._pass_headers
+        preference = prefer.read(request.values(b"prefer"), default=self._ack_timeout, most=limits.wait_max)
+        wish = asked.read(
+            request, limits, hosts=self._callback_hosts, passed_on=passed_on, respond_async=preference.respond_async
+        )
         form, content_type = payload.read(request.values(b"content-type"), request.body)
-        preference = prefer.read(request.values(b"prefer"), default=self._ack_timeout, most=self._limits.wait_max)
         submission = Submission(
             agent=agent,
             payload=request.body,
@@ -72,32 +70,93 @@ class HttpDoor:
             form=form,
             wait=preference.wait,
             respond_async=preference.respond_async,
+            ttl=wish.ttl,
+            topic=wish.topic,
+            headers=wish.headers,
+            key=wish.key,
+            callback=wish.callback,
         )
         outcome = await shielded(self._hub.submit(submission))
         return request.prepare(of_outcome(outcome, preference.applied))
 
+    # -- agents
+
     @app.route("/v1/agents", methods=["GET"])
     async def agents(self, request: DoorRequest) -> bytes:
-        query = _query(request, {"limit", "cursor", "connected", "prefix"})
-        limit = _limit(query.get("limit"))
+        asked_for = query.query(request, {"limit", "cursor", "connected", "prefix"})
+        limit = query.limit(asked_for.get("limit"))
         found = await shielded(
             self._hub.agents(
-                connected=_connected(query.get("connected")),
-                prefix=query.get("prefix", ""),
-                after=_cursor(query.get("cursor")),
+                connected=query.switch("connected", asked_for.get("connected")),
+                prefix=asked_for.get("prefix", ""),
+                after=query.agent_cursor(asked_for.get("cursor")),
                 limit=limit + 1,
             )
         )
-        page = found[:limit]
-        more = page[-1].agent if len(found) > limit else None
-        return request.prepare(in_json(200, {"items": [view_members(view) for view in page], "next": more}))
+        more = found[limit - 1].agent if len(found) > limit else None
+        return request.prepare(page([members.of_agent(view) for view in found[:limit]], more))
 
     @app.route("/v1/agents/<segment:agent>", methods=["GET"])
     async def agent(self, request: DoorRequest, agent: str) -> bytes:
-        view = await shielded(self._hub.agent(agent_id(agent)))
+        view = await shielded(self._hub.agent(query.agent_id(agent)))
         if view is None:
             raise Problem("not-found", "no agent of that id is known here")
-        return request.prepare(in_json(200, view_members(view)))
+        return request.prepare(in_json(200, members.of_agent(view)))
+
+    @app.route("/v1/agents/<segment:agent>/session", methods=["DELETE"])
+    def disconnect(self, request: DoorRequest, agent: str) -> bytes:
+        return request.prepare(deleted(int(self._hub.disconnect(query.agent_id(agent)))))
+
+    @app.route("/v1/agents/<segment:agent>/messages", methods=["GET"])
+    async def queue(self, request: DoorRequest, agent: str) -> bytes:
+        asked_for = query.query(request, {"limit", "cursor", "payload"})
+        after, limit = query.place_cursor(asked_for.get("cursor")), query.limit(asked_for.get("limit"))
+        with_payload = query.switch("payload", asked_for.get("payload")) is True
+        views, more = await shielded(self._hub.queue(query.agent_id(agent), after=after, limit=limit))
+        items = [members.in_queue(view, payload=with_payload) for view in views]
+        return request.prepare(page(items, None if more is None else str(more)))
+
+    @app.route("/v1/agents/<segment:agent>/messages", methods=["DELETE"])
+    async def empty(self, request: DoorRequest, agent: str) -> bytes:
+        return request.prepare(deleted(await shielded(self._hub.empty(query.agent_id(agent)))))
+
+    # -- messages
+
+    @app.route("/v1/messages/<segment:id>", methods=["GET"])
+    async def message(self, request: DoorRequest, id: str) -> bytes:
+        preference = prefer.read(request.values(b"prefer"), default=0.0, most=self._limits.wait_max)
+        view = await shielded(self._hub.message(query.message_id(id), wait=preference.wait))
+        if view is None:
+            raise Problem("not-found", "no message of that id is known here")
+        applied = ((b"Preference-Applied", preference.applied.encode("ascii")),) if preference.applied else ()
+        return request.prepare(in_json(200, members.of_message(view), *applied))
+
+    @app.route("/v1/messages/<segment:id>", methods=["DELETE"])
+    async def cancel(self, request: DoorRequest, id: str) -> bytes:
+        await shielded(self._hub.cancel(query.message_id(id)))
+        return request.prepare(deleted(1))
+
+    # -- dead letters
+
+    @app.route("/v1/dead-letters", methods=["GET"])
+    async def letters(self, request: DoorRequest) -> bytes:
+        asked_for = query.query(request, {"limit", "cursor"})
+        after, limit = query.id_cursor(asked_for.get("cursor")), query.limit(asked_for.get("limit"))
+        found = await shielded(self._hub.letters(after=after, limit=limit + 1))
+        more = found[limit - 1].past.id if len(found) > limit else None
+        return request.prepare(page([members.of_letter(letter) for letter in found[:limit]], more))
+
+    @app.route("/v1/dead-letters/<segment:id>/requeue", methods=["POST"])
+    async def requeue(self, request: DoorRequest, id: str) -> bytes:
+        view = await shielded(self._hub.requeue(query.message_id(id)))
+        return request.prepare(in_json(200, members.in_queue(view, payload=False)))
+
+    @app.route("/v1/dead-letters/<segment:id>", methods=["DELETE"])
+    async def discard(self, request: DoorRequest, id: str) -> bytes:
+        await shielded(self._hub.discard(query.message_id(id)))
+        return request.prepare(deleted(1))
+
+    # -- the relay
 
     @app.route("/healthz", methods=["GET"])
     def health(self, request: DoorRequest) -> bytes:
@@ -117,16 +176,14 @@ class HttpDoor:
         return request.prepare(_refusal(failure, request))
 
 
-def agent_id(segment: str) -> str:
-    """The agent that a path segment names, percent-decoded once. Raises Problem (``invalid-agent-id``)."""
-    if _ESCAPES.fullmatch(segment):
-        agent = unquote_to_bytes(segment).decode("latin-1")
-        # Every URL class would make another path of these two, some before it is sent and some after.
-        if AGENT_ID.fullmatch(agent) and agent not in (".", ".."):
-            return agent
-    raise Problem(
-        "invalid-agent-id", "an agent id has 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ - and is not . or .."
-    )
+def page(items: list[dict[str, Any]], more: str | None) -> Answer:
+    """A page of a list; ``more`` is the cursor of the next one."""
+    return in_json(200, {"items": items, "next": more})
+
+
+def deleted(count: int) -> Answer:
+    """The answer to every DELETE."""
+    return in_json(200, {"deleted": count})
 
 
 def shielded(waiting: Awaitable[T]) -> Deferred[T]:
@@ -146,59 +203,6 @@ def shielded(waiting: Awaitable[T]) -> Deferred[T]:
 
     Deferred.fromCoroutine(wait()).addBoth(tell)
     return told
-
-
-def view_members(view: AgentView) -> dict[str, Any]:
-    """An agent as JSON has it."""
-    members = asdict(view)
-    for name in _TIMES:
-        if members[name] is not None:
-            members[name] = rfc3339(members[name])
-    return members
-
-
-def rfc3339(when: float) -> str:
-    """A Unix time in seconds as the contract writes it."""
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _refuse_unbuilt(request: DoorRequest) -> None:
-    headers = request.requestHeaders
-    named = [name for name in UNBUILT if headers.hasHeader(name)]
-    named += [name.decode("ascii") for name, _ in headers.getAllRawHeaders() if name.startswith(UNBUILT_PREFIX)]
-    if named:
-        raise Problem("invalid-header", f"{named[0]} is not supported by this relay yet: send the message without it")
-
-
-def _query(request: DoorRequest, known: set[str]) -> dict[str, str]:
-    """The parameters that are known here; others are ignored."""
-    found: dict[str, str] = {}
-    for name, value in parse_qsl(request.query.decode("ascii"), keep_blank_values=True):
-        if name in known and name in found:
-            raise Problem("invalid-request", f"{name} was given more than once")
-        found[name] = value
-    return found
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return PAGE_DEFAULT
-    if re.fullmatch("[0-9]{1,4}", text, re.ASCII) and 1 <= int(text) <= PAGE_MOST:
-        return int(text)
-    raise Problem("invalid-request", f"limit must be a number from 1 to {PAGE_MOST}")
-
-
-def _connected(text: str | None) -> bool | None:
-    if text not in (None, "true", "false"):
-        raise Problem("invalid-request", "connected must be true or false")
-    return None if text is None else text == "true"
-
-
-def _cursor(text: str | None) -> str:
-    # The last agent of the page before: whoever comes or goes meanwhile, nobody is seen twice or passed over.
-    if text is not None and not AGENT_ID.fullmatch(text):
-        raise Problem("invalid-request", "cursor must be the next of an earlier page")
-    return text or ""
 
 
 def _refusal(failure: Failure, request: DoorRequest) -> Answer:

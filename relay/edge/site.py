@@ -87,11 +87,20 @@ def make_site(
     wall: Callable[[], float],
     names: Sequence[str],
     origins: Sequence[str],
+    pass_headers: Sequence[str] = (),
+    callback_hosts: Sequence[str] = (),
 ) -> Site:
     """The factory that any number of ports listen with.
 
     ``ack_timeout`` is the publishers' default wait in seconds; ``wall`` gives the Unix time; ``names`` are host names
     that the relay answers to beside addresses and localhost, ``origins`` those of web pages that may use it.
     """
-    doors = Doors(HttpDoor(hub, limits, ack_timeout), UpgradeDoor(hub, limits, clock))
+    http = HttpDoor(
+        hub,
+        limits,
+        ack_timeout,
+        pass_headers=frozenset(name.lower() for name in pass_headers),
+        callback_hosts=frozenset(callback_hosts),
+    )
+    doors = Doors(http, UpgradeDoor(hub, limits, clock))
     return DoorSite(doors, guard=Guard(names=names, origins=origins), limits=limits, clock=clock, wall=wall)

@@ -31,6 +31,8 @@ class AgentWire:
 
     def __init__(self, protocol: AgentProtocol, clock: IReactorTime, limits: Limits) -> None:
         self.peer = name_of(protocol.transport.getPeer())
+        self.kind = "websocket"
+        self.holds = True
         self.deadline = Deadline(clock, self._overdue)
         self._protocol = protocol
         self._limits = limits
@@ -39,6 +41,9 @@ class AgentWire:
         self._gone = False
 
     # -- what the hub may do
+
+    def takes(self) -> bool:
+        return True  # what the socket does not take waits here, and is counted by ``unsent``
 
     def send(self, frame: bytes) -> None:
         if self._open():

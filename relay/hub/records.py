@@ -36,7 +36,7 @@ class Records:
         past = self._context.chronicle.past(id)
         if past is not None:
             return view_of_past(past)
-        entry, agent = self._in_mind(id)
+        entry = self._in_mind(id)
         found = await self.find(id)
         if isinstance(found, Past):
             return view_of_past(found)
@@ -47,12 +47,9 @@ class Records:
             return None if past is None else view_of_past(past)
         return view_of_record(Record(entry.place, entry.message, entry.trials), entry, tuple(entry.events))
 
-    def _in_mind(self, id: str) -> tuple[Entry | None, str]:
-        for courier in self._couriers:
-            entry = courier.line.entries.get(id)
-            if entry is not None:
-                return entry, courier.agent
-        return None, ""
+    def _in_mind(self, id: str) -> Entry | None:
+        entries = (courier.line.entries.get(id) for courier in self._couriers)
+        return next((entry for entry in entries if entry is not None), None)
 
     async def find(self, id: str) -> Standing | Past | None:
         """What the store knows of it. Raises Problem (``store-unavailable``)."""

@@ -95,7 +95,11 @@ class Repeat:
     def _past(self, id: str, past: Past | None) -> Outcome:
         if past is None:
             raise Problem("ended", "it has ended, too long ago to say how", id=id)
-        return replace(ended_before(past), replay=True)
+        try:
+            return replace(ended_before(past), replay=True)
+        except Problem as problem:
+            problem.replay = True
+            raise
 
     def _queued(self, id: str, attempts: int) -> Outcome:
         status = "accepted" if self._submission.respond_async else "queued"

@@ -56,6 +56,9 @@ class Wire:
     """An AgentTransport in memory: it remembers what was said, and takes it as fast as ``stall`` allows."""
 
     peer: str = "127.0.0.1:1"
+    kind: str = "websocket"
+    holds: bool = True
+    taking: bool = True
     holds: bool = True
     kind: str = "websocket"
     open: bool = True  #: does it take anything at all?
@@ -72,6 +75,9 @@ class Wire:
 
     def takes(self) -> bool:
         return self.open
+
+    def takes(self) -> bool:
+        return self.taking
 
     def send(self, frame: bytes) -> None:
         self.frames.append(json.loads(frame))
