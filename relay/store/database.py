@@ -10,11 +10,13 @@ from typing import Final
 import apsw
 from twisted.logger import Logger
 
-from relay.core.model import Depth, Snapshot, Write
+from relay.core.model import Snapshot, Write
 from relay.store.changes import apply
+from relay.store.migrating import migrate
 from relay.store.opening import connect, make_file, prepare
 from relay.store.pruning import prune
 from relay.store.reader import Reader
+from relay.store.work import Answer
 
 LOG_BYTES: Final = 16 * 1024 * 1024  #: the log's file is cut to this when it is begun anew
 
@@ -22,14 +24,28 @@ Tune = Callable[[apsw.Connection], object]
 
 
 class Database:
-    """An SQLite database. Each method says which thread's it is; ``open`` and ``close`` are the writer's."""
+    """An SQLite database. Each method says which thread's it is; ``open`` and ``close`` are the writer's.
+
+    ``free_bytes`` tells what is free on its disk; ``key_count`` idempotency keys are remembered at most.
+    """
 
     log = Logger()
 
-    def __init__(self, path: str, *, vfs: str | None, busy_seconds: float, tune: Tune | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        free_bytes: Callable[[], int],
+        key_count: int,
+        vfs: str | None,
+        busy_seconds: float,
+        tune: Tune | None,
+    ) -> None:
         self.path = path
         self.log_pages = 0  #: in the log since it was begun anew: what a checkpoint is for
         self.reader: Reader
+        self._free_bytes = free_bytes
+        self._key_count = key_count
         self._vfs = vfs
         self._busy_seconds = busy_seconds
         self._tune = tune
@@ -44,6 +60,7 @@ class Database:
             unclean = os.path.exists(f"{self.path}-wal")  # a clean stop removes the log
             self._writing = self._connect(writing=True)
             prepare(self._writing, self.path, unclean=unclean)
+            migrate(self._writing, self.path, self._free_bytes)
             self._writing.pragma("journal_size_limit", LOG_BYTES)
             self._writing.set_wal_hook(self._committed)
             if self._tune:
@@ -64,10 +81,13 @@ class Database:
         self.log_pages = pages
         return apsw.SQLITE_OK
 
-    def transact(self, ops: Sequence[Write]) -> list[Depth | None]:
-        """Make these changes and commit them. All or none; raises apsw.Error. For the writer's thread."""
+    def transact(self, ops: Sequence[Write], *, lean: bool = False) -> Sequence[Answer]:
+        """Make these changes and commit them. All or none; raises apsw.Error. For the writer's thread.
+
+        ``lean``: the disk is full, and ends take no room: how a message ended is not remembered.
+        """
         with self._transaction():
-            return apply(self._writing, ops)
+            return apply(self._writing, ops, key_count=self._key_count, lean=lean)
 
     def prune(self, now: float) -> bool:
         """Forget a slice of what is too old or too much. Is there more? For the writer's thread."""

@@ -10,17 +10,16 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, fail
 
-from relay.core.model import Depth, Put, Write
+from relay.core.model import Callback, Depth, End, Kept, Put, Write
 from relay.core.ports import StoreUnavailable
 from relay.store.faults import StoreOverloaded, again
+from relay.store.work import Answer
 from relay.store.worker import Worker
 
 BATCH_COUNT: Final = 500  #: writes of one commit: their answers are one turn of the reactor
 BATCH_BYTES: Final = 8 * 1024 * 1024
 MAX_COUNT: Final = 20_000  #: writes that may wait
 MAX_BYTES: Final = 64 * 1024 * 1024
-
-Answer = Depth | None | StoreUnavailable
 
 
 class Batch:
@@ -30,7 +29,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.ops: list[Write] = []
-        self.answers: list[Deferred[Depth | None]] = []
+        self.answers: list[Deferred[Depth | Kept | None]] = []
         self.bytes = 0
         self.taken = False
 
@@ -65,14 +64,14 @@ class GroupCommit:
         """How many writes are not answered yet."""
         return self._count
 
-    def write(self, op: Write) -> Deferred[Depth | None]:
+    def write(self, op: Write) -> Deferred[Depth | Kept | None]:
         """Put it into the next commit. Fails with StoreOverloaded when too much waits."""
-        size = len(op.record.message.payload) if isinstance(op, Put) else 0
+        size = size_of(op)
         if self._count >= MAX_COUNT or self._bytes + size > MAX_BYTES:
             return fail(StoreOverloaded(f"{self._count} writes of {self._bytes} bytes wait for the disk: no more may"))
         self._count += 1
         self._bytes += size
-        answer: Deferred[Depth | None] = Deferred()
+        answer: Deferred[Depth | Kept | None] = Deferred()
         with self._lock:
             batch = self._batches[-1] if self._batches else None
             begun = batch is not None and batch.takes(size)
@@ -116,3 +115,15 @@ class GroupCommit:
             self._take_off(batch)
             for waiter in batch.answers:
                 waiter.errback(again(error))
+
+
+def size_of(op: Write) -> int:
+    """Bytes that a change holds in memory while it waits, those which may be many."""
+    match op:
+        case Put():
+            return len(op.record.message.payload)
+        case End():
+            return len(op.reply or b"")
+        case Callback():
+            return len(op.body)
+    return 0

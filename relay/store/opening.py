@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from typing import Final
 
 import apsw
@@ -64,6 +63,11 @@ def make_file(path: str) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
         return
+    sync_directory(path)
+
+
+def sync_directory(path: str) -> None:
+    """Make the name of this file durable."""
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
@@ -83,7 +87,7 @@ def connect(path: str, vfs: str | None, *, writing: bool, busy_seconds: float) -
 
 
 def prepare(connection: apsw.Connection, path: str, *, unclean: bool) -> None:
-    """Make a new database, or see that an old one may be used. Raises StoreRefused or apsw.Error."""
+    """See that a database may be used, whatever its version. Raises StoreRefused or apsw.Error."""
     if connection.readonly("main"):
         raise StoreRefused(f"{path} cannot be opened for writing")
     check_owner(connection, path)
@@ -94,7 +98,6 @@ def prepare(connection: apsw.Connection, path: str, *, unclean: bool) -> None:
             raise StoreRefused(f"{path} is damaged ({words}): bring back a copy, or move it away to begin anew")
     if connection.pragma("journal_mode", "WAL") != "wal":
         raise StoreRefused(f"{path} is on a file system that cannot share memory: SQLite's log needs that")
-    migrate(connection, path)
 
 
 def check_owner(connection: apsw.Connection, path: str) -> None:
@@ -103,34 +106,3 @@ def check_owner(connection: apsw.Connection, path: str) -> None:
     empty = connection.execute("SELECT count(*) FROM sqlite_schema").get == 0
     if owner != APPLICATION_ID and not (owner == 0 and empty):
         raise StoreRefused(f"{path} is the database of another program: name another file")
-
-
-def migrate(connection: apsw.Connection, path: str) -> None:
-    """Run the scripts that this database has not seen, each in one transaction."""
-    known = scripts()
-    version = version_of(connection, path)
-    if version > len(known):
-        raise StoreRefused(
-            f"{path} has version {version}, made by a newer relay: this one knows versions up to {len(known)}"
-        )
-    for number, script in enumerate(known[version:], start=version + 1):
-        with connection:
-            connection.execute(script).fetchall()
-            connection.execute("UPDATE store SET version = ?", (number,))
-
-
-def version_of(connection: apsw.Connection, path: str) -> int:
-    """The number of the last script that was run on this database; 0 for an empty one."""
-    if connection.pragma("application_id") == 0:
-        return 0
-    versions = connection.execute("SELECT version FROM store").fetchall()
-    if len(versions) != 1 or not isinstance(versions[0][0], int) or versions[0][0] < 1:
-        raise StoreRefused(f"{path} is damaged: it does not say of which version it is")
-    return versions[0][0]
-
-
-def scripts() -> list[str]:
-    """The schema's scripts: 001.sql, 002.sql and so on, without a gap."""
-    folder = resources.files("relay.store") / "schema"
-    found = sorted((each for each in folder.iterdir() if each.name.endswith(".sql")), key=lambda each: each.name)
-    return [each.read_text("utf-8") for each in found]

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import apsw
 
-from relay.store.changes import forget
-from relay.store.retention import LETTER_BYTES, LETTER_COUNT, LETTER_SECONDS, SEEN_COUNT, SEEN_SECONDS
+from relay.store.ends import forget
+from relay.store.retention import (
+    LETTER_BYTES,
+    LETTER_COUNT,
+    LETTER_SECONDS,
+    PAST_COUNT,
+    PAST_SECONDS,
+    REPLY_BYTES,
+    SEEN_COUNT,
+    SEEN_SECONDS,
+)
+from relay.store.work import Work
 
-AGENTS: Final = 1000  #: in one slice
-MESSAGES: Final = 100  #: in one slice: their payloads may be large
+SMALL_ROWS: Final = 1000  #: in one slice
+PASTS: Final = 500  #: in one slice
+LETTERS: Final = 100  #: in one slice: their payloads may be large
 
 OLD_AGENTS: Final = (
     "DELETE FROM agents WHERE agent IN (SELECT agent FROM agents WHERE last_seen < ? ORDER BY last_seen LIMIT ?)"
@@ -19,34 +31,85 @@ EXCESS_AGENTS: Final = (
     "DELETE FROM agents WHERE agent IN (SELECT agent FROM agents ORDER BY last_seen"
     " LIMIT min(?2, max(0, (SELECT count(*) FROM agents) - ?1)))"
 )
-OLD_ENDS: Final = "SELECT place FROM messages WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
-ENDS: Final = "SELECT count(*), ifnull(sum(size), 0) FROM messages WHERE ended_at IS NOT NULL"
-FIRST_ENDS: Final = "SELECT place, size FROM messages WHERE ended_at IS NOT NULL ORDER BY ended_at LIMIT ?"
+OLD_KEYS: Final = "DELETE FROM keys WHERE name IN (SELECT name FROM keys WHERE until < ? ORDER BY until LIMIT ?)"
+FIRST_LETTERS: Final = (
+    "SELECT place, size, ended_at FROM messages WHERE status <> 'queued' ORDER BY ended_at, place LIMIT ?"
+)
+FIRST_PASTS: Final = "SELECT number, size, ended_at FROM past ORDER BY ended_at LIMIT ?"
+FORGET_PASTS: Final = "DELETE FROM past WHERE number IN (SELECT value FROM json_each(?))"
 
 
 def prune(connection: apsw.Connection, now: float) -> bool:
     """Forget one slice of what is too old at Unix time ``now``, or too much. Is there more? Called in a transaction."""
-    execute = connection.execute
-    execute(OLD_AGENTS, (now - SEEN_SECONDS, AGENTS))
-    agents = connection.changes()
-    execute(EXCESS_AGENTS, (SEEN_COUNT, AGENTS))
-    agents += connection.changes()
-    old: list[Any] = execute(OLD_ENDS, (now - LETTER_SECONDS, MESSAGES)).fetchall()
-    places = [place for (place,) in old] or excess(connection)
-    forget(connection, places)
-    return agents >= AGENTS or len(places) >= MESSAGES
+    work = Work(connection)
+    more = [
+        prune_agents(work, now) >= SMALL_ROWS,
+        prune_keys(work, now) >= SMALL_ROWS,
+        prune_letters(work, now - LETTER_SECONDS, LETTERS) >= LETTERS,
+        prune_pasts(work, now - PAST_SECONDS, PASTS) >= PASTS,
+    ]
+    work.count()
+    return any(more)
 
 
-def excess(connection: apsw.Connection) -> list[int]:
-    """The places of ended messages beyond their number and their bytes, those that ended first; one slice of them."""
-    count, size = connection.execute(ENDS).get
-    first: list[Any] = []
-    if count > LETTER_COUNT or size > LETTER_BYTES:
-        first = connection.execute(FIRST_ENDS, (MESSAGES,)).fetchall()
-    places = []
-    for place, bytes in first:
-        if count <= LETTER_COUNT and size <= LETTER_BYTES:
+def trim(work: Work) -> None:
+    """Forget what this work made too much, so that no load outruns the slices."""
+    if work.tally.pasts > 0:
+        prune_pasts(work, float("-inf"), 2 * work.tally.pasts)
+    if work.tally.letters > 0:
+        prune_letters(work, float("-inf"), 2 * work.tally.letters)
+
+
+def prune_agents(work: Work, now: float) -> int:
+    """Forget a slice of the agents that were not seen for long, or that are too many. How many?"""
+    work.connection.execute(OLD_AGENTS, (now - SEEN_SECONDS, SMALL_ROWS))
+    gone = work.connection.changes()
+    work.connection.execute(EXCESS_AGENTS, (SEEN_COUNT, SMALL_ROWS))
+    return gone + work.connection.changes()
+
+
+def prune_keys(work: Work, now: float) -> int:
+    """Forget a slice of the keys whose time is over. How many?"""
+    work.connection.execute(OLD_KEYS, (now, SMALL_ROWS))
+    gone = work.connection.changes()
+    work.tally.keys -= gone
+    return gone
+
+
+def prune_letters(work: Work, before: float, most: int) -> int:
+    """Forget the first dead letters that ended before that time, or are too much. How many?"""
+    totals = work.totals()
+    count = totals.letters + work.tally.letters - LETTER_COUNT
+    size = totals.letter_bytes + work.tally.letter_bytes - LETTER_BYTES
+    places, bytes = first(work, FIRST_LETTERS, most, before, count, size)
+    forget(work, places)
+    work.tally.letters -= len(places)
+    work.tally.letter_bytes -= bytes
+    return len(places)
+
+
+def prune_pasts(work: Work, before: float, most: int) -> int:
+    """Forget the first ends before that time, or of too many. How many?"""
+    totals = work.totals()
+    count = totals.pasts + work.tally.pasts - PAST_COUNT
+    size = totals.reply_bytes + work.tally.reply_bytes - REPLY_BYTES
+    numbers, bytes = first(work, FIRST_PASTS, most, before, count, size)
+    if numbers:
+        work.connection.execute(FORGET_PASTS, (json.dumps(numbers),))
+    work.tally.pasts -= len(numbers)
+    work.tally.reply_bytes -= bytes
+    return len(numbers)
+
+
+def first(work: Work, sql: str, most: int, before: float, count: int, size: int) -> tuple[list[int], int]:
+    """Of the first ``most`` rows those that are too old, or ``count`` or ``size`` too much; and their bytes."""
+    if before == float("-inf") and count <= 0 and size <= 0:
+        return [], 0
+    rows: list[Any] = work.connection.execute(sql, (most,)).fetchall()
+    gone, bytes = [], 0
+    for number, each, ended_at in rows:
+        if ended_at >= before and count <= 0 and size <= 0:
             break
-        places.append(place)
-        count, size = count - 1, size - bytes
-    return places
+        gone.append(number)
+        count, size, bytes = count - 1, size - each, bytes + each
+    return gone, bytes

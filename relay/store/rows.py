@@ -4,30 +4,60 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from relay.core.model import Form, Message, Record, Trials
+import msgspec
+
+from relay.core.model import Event, Form, Message, Past, Record, Status, Trials
+from relay.store import timeline
 from relay.store.checksum import checksum
 
 #: What ``row_of`` gives, in its order.
 PUT_COLUMNS: Final = (
     "place, id, agent, content_type, form, created_at, expires_at, attempts, failures, nacks, first_failure_at,"
-    " not_before, size, checksum, payload"
+    " not_before, size, checksum, payload, topic, headers, publisher, callback, timeline"
 )
 
-#: What ``record_of`` takes, in its order. Texts come as bytes: one with a flipped bit may not be UTF-8 any more.
-GET_COLUMNS: Final = (
+# Texts come as bytes: one with a flipped bit may not be UTF-8 any more.
+FRONT: Final = (
     "place, CAST(id AS BLOB), CAST(content_type AS BLOB), CAST(form AS BLOB), created_at, expires_at, attempts,"
-    " failures, nacks, first_failure_at, not_before, checksum, payload"
+    " failures, nacks, first_failure_at, not_before, checksum"
+)
+NOT_BEFORE: Final = 10  #: where it stands among them
+#: What is not read without reading the payload.
+BACK: Final = (
+    "CAST(topic AS BLOB)",
+    "CAST(headers AS BLOB)",
+    "CAST(publisher AS BLOB)",
+    "CAST(callback AS BLOB)",
+    "payload",
+)
+#: What ``record_of`` takes, in its order.
+GET_COLUMNS: Final = f"{FRONT}, {', '.join(BACK)}"
+
+#: What ``past_of`` takes, in its order.
+PAST_COLUMNS: Final = (
+    "CAST(id AS BLOB), CAST(agent AS BLOB), CAST(publisher AS BLOB), CAST(status AS BLOB), CAST(reason AS BLOB),"
+    " attempts, created_at, expires_at, ended_at, reply, CAST(timeline AS BLOB)"
 )
 
 Row = tuple[Any, ...]
 
+_encode_headers = msgspec.json.Encoder().encode
+_decode_headers = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
-def row_of(record: Record) -> Row:
+
+def row_of(record: Record, events: tuple[Event, ...]) -> Row:
     """The values of ``PUT_COLUMNS``."""
     message, trials = record.message, record.trials
     form = message.form.value
+    headers = _encode_headers(message.headers) if message.headers else b""
     digest = checksum(
-        message.id.encode(), message.agent.encode(), message.content_type.encode(), form.encode(), message.payload
+        message.id.encode(),
+        message.agent.encode(),
+        message.content_type.encode(),
+        form.encode(),
+        message.payload,
+        headers,
+        (message.topic or "").encode(),
     )
     return (
         record.place,
@@ -45,30 +75,76 @@ def row_of(record: Record) -> Row:
         len(message.payload),
         digest,
         message.payload,
+        message.topic,
+        headers.decode() if headers else None,
+        message.publisher,
+        message.callback,
+        timeline.encode(events) if events else "",
     )
 
 
 def record_of(agent: str, row: Row) -> Record | None:
     """The record that was put for ``agent``, or None if the row is not what was put."""
-    place, id, content_type, form, created_at, expires_at, *trials, digest, payload = row
     try:
-        if checksum(id, agent.encode(), content_type, form, payload) != digest:
-            return None
-        message = Message(
-            id.decode(),
-            agent,
-            payload,
-            content_type.decode(),
-            Form(form.decode()),
-            float(created_at),
-            float(expires_at),
-        )
-        return Record(place, message, Trials(*map(int, trials[:3]), *map(float, trials[3:])))
+        return as_it_is(agent, row) if is_whole(agent, row) else None
     except (TypeError, ValueError):  # a bit of the row's header: a number where bytes were, or nothing at all
         return None
 
 
+def is_whole(agent: str, row: Row) -> bool:
+    """Does the checksum say that this is what was put?"""
+    _, id, content_type, form, *_, digest, topic, headers, _, _, payload = row
+    try:
+        found = checksum(id, agent.encode(), content_type, form, payload, headers or b"", topic or b"")
+    except (TypeError, ValueError):
+        return False
+    return found == bytes(digest)
+
+
+def as_it_is(agent: str, row: Row) -> Record:
+    """The record in the row, whatever became of it. Raises TypeError or ValueError where it cannot be read at all."""
+    place, id, content_type, form, created_at, expires_at, *trials, _, topic, headers, publisher, callback, payload = (
+        row
+    )
+    message = Message(
+        text(id),
+        agent,
+        payload,
+        text(content_type),
+        Form(text(form)),
+        float(created_at),
+        float(expires_at),
+        _decode_headers(headers) if headers else (),
+        text(topic) if topic else None,
+        text(publisher),
+        text(callback) if callback else None,
+    )
+    return Record(place, message, Trials(*map(int, trials[:3]), *map(float, trials[3:])))
+
+
+def past_of(row: Row) -> Past:
+    """The end in the row. Raises TypeError or ValueError where it cannot be read."""
+    id, agent, publisher, status, reason, attempts, created_at, expires_at, ended_at, reply, lines = row
+    return Past(
+        id=text(id),
+        agent=text(agent),
+        publisher=text(publisher),
+        status=Status(text(status)),
+        reason=text(reason),
+        attempts=int(attempts),
+        created_at=float(created_at),
+        expires_at=float(expires_at),
+        ended_at=float(ended_at),
+        reply=reply,
+        timeline=timeline.decode(lines),
+    )
+
+
 def id_of(row: Row) -> str:
     """The id in the row, as far as it can be read."""
-    id = row[1]
-    return id.decode(errors="replace") if isinstance(id, bytes) else ""
+    return text(row[1]) if isinstance(row[1], bytes) else ""
+
+
+def text(value: bytes) -> str:
+    """A text, as far as it can be read: one flipped bit is no reason to read nothing."""
+    return value.decode(errors="replace")

@@ -16,11 +16,12 @@ from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReac
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.core.model import Depth, Page, Snapshot, Write
+from relay.core.model import Callback, Depth, Kept, Letter, Page, Past, Snapshot, Standing, Write
 from relay.core.ports import StoreBroken, StoreUnavailable
 from relay.store.database import Database, Tune
 from relay.store.faults import Health, StoreOverloaded, again
 from relay.store.group import GroupCommit
+from relay.store.retention import KEY_COUNT
 from relay.store.room import Reserve, Room
 from relay.store.worker import Worker
 from relay.store.writer import Writer
@@ -48,8 +49,8 @@ class SqliteStore:
     ``path`` is the database file; its directory exists. Beside it are SQLite's own files, ``.lock`` and ``.reserve``.
     ``reactor`` brings answers home from the threads, ``clock`` times the chores, ``wall`` gives Unix time.
     ``reserve_bytes`` is the size of the reserve file (0: none). Below ``min_free_bytes`` on the disk, as ``free_bytes``
-    tells, new messages are refused. Another program's lock is waited for up to ``busy_seconds``. With ``log_pages``
-    pages in the log it is copied into the file.
+    tells, new messages are refused. ``key_count`` idempotency keys are remembered at most. Another program's lock is
+    waited for up to ``busy_seconds``. With ``log_pages`` pages in the log it is copied into the file.
     ``vfs`` names an SQLite VFS, and ``tune`` is called with the connection that writes: both are for tests of the disk.
     """
 
@@ -66,6 +67,7 @@ class SqliteStore:
         reserve_bytes: int = 8 * 1024 * 1024,
         min_free_bytes: int = 64 * 1024 * 1024,
         free_bytes: Callable[[], int] | None = None,
+        key_count: int = KEY_COUNT,
         busy_seconds: float = 1.0,
         log_pages: int = 1000,
         vfs: str | None = None,
@@ -76,11 +78,14 @@ class SqliteStore:
         self._clock = clock
         self._wall = wall
         self._health = Health(path)
-        self._database = Database(path, vfs=vfs, busy_seconds=busy_seconds, tune=tune)
+        free = free_bytes or (lambda: free_on(os.path.dirname(path)))
+        self._database = Database(
+            path, free_bytes=free, key_count=key_count, vfs=vfs, busy_seconds=busy_seconds, tune=tune
+        )
         room = Room(
             Reserve(f"{path}.reserve", reserve_bytes),
             min_free=min_free_bytes,
-            free_bytes=free_bytes or (lambda: free_on(os.path.dirname(path))),
+            free_bytes=free,
             seconds=clock.seconds,
         )
         self._writer = Writer(self._database, room, self._health)
@@ -149,7 +154,7 @@ class SqliteStore:
 
     # -- what is asked of it
 
-    def write(self, op: Write) -> Deferred[Depth | None]:
+    def write(self, op: Write) -> Deferred[Depth | Kept | None]:
         """Make one change. The answer comes when it is durable; giving up on it does not undo the change.
 
         A Put of an id that is kept already, queued or ended, changes nothing.
@@ -167,6 +172,26 @@ class SqliteStore:
     def load(self, agent: str, ids: Sequence[str]) -> Deferred[Page]:
         """Read those messages that are still queued."""
         return self._read(lambda: self._database.reader.load(agent, ids))
+
+    def find(self, id: str) -> Deferred[Standing | Past | None]:
+        """The message of that id: queued, or remembered."""
+        return self._read(lambda: self._database.reader.find(id))
+
+    def letters(self, after: str, limit: int) -> Deferred[list[Letter]]:
+        """Dead letters; fewer than ``limit`` also where their payloads are large, but one if there is one."""
+        return self._read(lambda: self._database.reader.letters(after, limit))
+
+    def letter(self, id: str) -> Deferred[Letter | None]:
+        """One dead letter."""
+        return self._read(lambda: self._database.reader.letter(id))
+
+    def overdue(self, now: float, limit: int) -> Deferred[list[tuple[str, str, int]]]:
+        """What is queued and has expired."""
+        return self._read(lambda: self._database.reader.overdue(now, limit))
+
+    def callbacks(self, now: float, limit: int) -> Deferred[list[Callback]]:
+        """Callbacks that are due."""
+        return self._read(lambda: self._database.reader.callbacks(now, limit))
 
     def oldest(self, agents: Sequence[str]) -> Deferred[dict[str, float]]:
         """When the first message in each queue was created."""

@@ -9,10 +9,10 @@ from relay.core.model import Put, Snapshot, Write
 from relay.core.ports import StoreRefused, StoreUnavailable
 from relay.store.database import Database
 from relay.store.faults import Health, StoreFull
-from relay.store.group import Answer
 from relay.store.lock import FileLock
 from relay.store.opening import check_library, refusing
 from relay.store.room import Room
+from relay.store.work import Answer
 
 
 class Writer:
@@ -50,7 +50,8 @@ class Writer:
     def commit(self, ops: Sequence[Write]) -> Sequence[Answer]:
         """Make these changes durable and say of each what came of it. Never raises.
 
-        When the disk is full the new messages are refused, and the rest is committed without them: it makes room.
+        When the disk is full the new messages are refused, and the rest is committed without them: it makes room, once
+        it is not remembered how messages ended.
         """
         try:
             self._health.check()
@@ -73,10 +74,19 @@ class Writer:
         answers: list[Answer] = [refusal] * len(ops)
         others = [(index, op) for index, op in enumerate(ops) if not isinstance(op, Put)]
         if others:
-            done = self._database.transact([op for _, op in others])
+            done = self._in_little_room([op for _, op in others])
             for (index, _), answer in zip(others, done, strict=True):
                 answers[index] = answer
         return answers
+
+    def _in_little_room(self, ops: Sequence[Write]) -> Sequence[Answer]:
+        try:
+            return self._database.transact(ops)
+        except Exception as error:
+            if not isinstance(self._health.judge(error), StoreFull):
+                raise
+            self._room.ran_out()
+        return self._database.transact(ops, lean=True)
 
     def tidy(self, now: float, *, idle: bool) -> bool:
         """Forget a slice of what is too old; when nothing else is to do, empty the log. Is there more to forget?

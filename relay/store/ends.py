@@ -1,0 +1,160 @@
+"""The end of messages, and the way back of dead letters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from relay.core.model import Depth, Discard, End, Requeue, Revise, Status
+from relay.store import timeline
+from relay.store.ending import is_letter, requeued
+from relay.store.work import Work
+
+Op = TypeVar("Op", Revise, End)
+Found = tuple[int, End, int, int]  #: index in the batch, the change, place, payload bytes
+
+# Numbers in, numbers out: a text that was damaged on the disk cannot spoil the answer for the others.
+QUEUED: Final = (
+    "SELECT json_group_array(json_array(asked.key, found.place, found.size))"
+    " FROM json_each(?) AS asked CROSS JOIN messages AS found"
+    " ON found.id = asked.value ->> 0 AND found.agent = asked.value ->> 1 AND found.status = 'queued'"
+)
+REPLACED: Final = (
+    "SELECT json_group_array(json_array(asked.key, found.number, 0))"
+    " FROM json_each(?) AS asked CROSS JOIN past AS found"
+    " ON found.id = asked.value ->> 0 AND found.agent = asked.value ->> 1 AND found.status = 'replaced'"
+)
+REMEMBER: Final = (
+    "INSERT INTO past (id, agent, publisher, status, reason, attempts, created_at, expires_at, ended_at, size, reply,"
+    " timeline) SELECT id, agent, publisher, new.column2, new.column3, max(attempts, new.column4), created_at,"
+    " expires_at, new.column5, new.column6, new.column7, timeline || new.column8"
+    " FROM (VALUES {}) AS new CROSS JOIN messages ON place = new.column1 WHERE true ON CONFLICT (id) DO NOTHING"
+)
+KEEP: Final = (
+    "UPDATE messages SET status = new.column2, reason = new.column3, attempts = max(attempts, new.column4),"
+    " ended_at = new.column5, timeline = timeline || new.column6 FROM (VALUES {}) AS new WHERE place = new.column1"
+)
+AMEND: Final = (
+    "UPDATE past SET status = new.column2, reason = new.column3, attempts = max(attempts, new.column4),"
+    " ended_at = new.column5, size = new.column6, reply = new.column7, timeline = timeline || new.column8"
+    " FROM (VALUES {}) AS new WHERE number = new.column1"
+)
+FORGET: Final = "DELETE FROM messages WHERE place IN (SELECT value FROM json_each(?))"
+KEEP_LAST_PLACE: Final = (
+    "UPDATE store SET last_place = (SELECT max(place) FROM messages)"
+    " WHERE last_place < (SELECT max(place) FROM messages)"
+)
+LETTER: Final = "SELECT place, size FROM messages WHERE id = ? AND status <> 'queued'"
+REQUEUE: Final = (
+    "UPDATE messages SET place = ?2, status = 'queued', reason = '', ended_at = NULL, attempts = 0, failures = 0,"
+    " nacks = 0, first_failure_at = 0, not_before = 0, expires_at = ?3 + (expires_at - ifnull(renewed_at, created_at)),"
+    " renewed_at = ?3, timeline = timeline || ?4 WHERE place = ?1"
+)
+UNREMEMBER: Final = "DELETE FROM past WHERE id = ? RETURNING size"
+
+
+def queued(work: Work, ops: list[tuple[int, Op]]) -> Iterator[tuple[int, Op, int, int]]:
+    """Those of ``ops`` whose message is queued for its agent, each with its place and its payload's size."""
+    return matching(work, QUEUED, ops)
+
+
+def matching(work: Work, sql: str, ops: list[tuple[int, Op]]) -> Iterator[tuple[int, Op, int, int]]:
+    """Those of ``ops`` for whose id and agent ``sql`` finds two numbers."""
+    if not ops:
+        return
+    found = work.connection.execute(sql, (json.dumps([(op.id, op.agent) for _, op in ops]),)).get
+    for n, first, second in json.loads(found):
+        index, op = ops[n]
+        yield index, op, first, second
+
+
+def end(work: Work, ops: list[tuple[int, End]]) -> None:
+    """Take those out of the queue which are in it."""
+    found = list(queued(work, ops))
+    conclude(work, found)
+    for index, _, _, size in found:
+        work.answers[index] = Depth(1, size)
+    if len(found) < len(ops):
+        amend(work, [(index, op) for index, op in ops if work.answers[index] is None])
+
+
+def conclude(work: Work, found: Sequence[Found]) -> None:
+    """Remember how these ended. Only dead letters keep their row."""
+    if not work.lean:
+        remember(work, found)
+    letters = [each for each in found if is_letter(each[1])]
+    work.execute(
+        KEEP,
+        [
+            (place, op.status.value, op.reason, op.attempts, op.at, timeline.encode(op.timeline))
+            for _, op, place, _ in letters
+        ],
+    )
+    work.tally.letters += len(letters)
+    work.tally.letter_bytes += sum(size for _, _, _, size in letters)
+    forget(work, [place for _, op, place, _ in found if not is_letter(op)])
+
+
+def remember(work: Work, found: Sequence[Found]) -> None:
+    """Add these to what has ended."""
+    work.execute(REMEMBER, [(place, *values_of(op)) for _, op, place, _ in found])
+    work.tally.pasts += len(found)
+    work.tally.reply_bytes += sum(len(op.reply or b"") for _, op, _, _ in found)
+
+
+def amend(work: Work, ops: list[tuple[int, End]]) -> None:
+    """What was replaced while its agent had it, and is acknowledged, was delivered after all."""
+    late = [(index, op) for index, op in ops if op.status is Status.DELIVERED]
+    found = list(matching(work, REPLACED, late))
+    work.execute(AMEND, [(number, *values_of(op)) for _, op, number, _ in found])
+    work.tally.reply_bytes += sum(len(op.reply or b"") for _, op, _, _ in found)
+
+
+def values_of(op: End) -> tuple[str, str, int, float, int, bytes | None, str]:
+    """Status, reason, attempts, time, size of the reply, reply, history."""
+    lines = timeline.encode(op.timeline) if op.timeline else ""
+    return op.status.value, op.reason, op.attempts, op.at, len(op.reply or b""), op.reply, lines
+
+
+def forget(work: Work, places: Sequence[int]) -> None:
+    """Delete these rows, without forgetting that their places were given."""
+    if places:
+        work.connection.execute(KEEP_LAST_PLACE)
+        work.connection.execute(FORGET, (json.dumps(places),))
+
+
+def discard(work: Work, op: Discard) -> Depth | None:
+    """Let a dead letter go. How it ended is remembered as long as any end."""
+    found = letter(work, op.id)
+    if found is None:
+        return None
+    place, depth = found
+    forget(work, [place])
+    return depth
+
+
+def requeue(work: Work, op: Requeue) -> Depth | None:
+    """Put a dead letter back into its queue."""
+    found = letter(work, op.id)
+    if found is None:
+        return None
+    place, depth = found
+    work.connection.execute(KEEP_LAST_PLACE)
+    work.connection.execute(REQUEUE, (place, op.place, op.at, timeline.encode((requeued(op),))))
+    remembered: list[Any] = work.connection.execute(UNREMEMBER, (op.id,)).fetchall()
+    for (size,) in remembered:
+        work.tally.pasts -= 1
+        work.tally.reply_bytes -= size
+    return depth
+
+
+def letter(work: Work, id: str) -> tuple[int, Depth] | None:
+    """The place and the size of a dead letter that is about to be one no more."""
+    found: list[Any] = work.connection.execute(LETTER, (id,)).fetchall()
+    if not found:
+        return None
+    [(place, size)] = found
+    work.tally.letters -= 1
+    work.tally.letter_bytes -= size
+    return place, Depth(1, size)

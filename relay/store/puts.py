@@ -1,0 +1,129 @@
+"""Keeping new messages, with their idempotency keys and the end of what they supersede."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Final
+
+from relay.core.model import End, Kept, Key, Known, Past, Put, Standing
+from relay.core.ports import KeysFull
+from relay.store.ending import replacement
+from relay.store.ends import conclude
+from relay.store.finding import find
+from relay.store.rows import PUT_COLUMNS, Row, row_of
+from relay.store.work import Work
+
+Puts = list[tuple[int, Put]]
+
+NOTHING_ELSE: Final = Kept()
+
+# The id is the message's identity for ever: whoever repeats a write that he heard nothing of finds it done.
+PUT: Final = (
+    f"INSERT INTO messages ({PUT_COLUMNS}) SELECT * FROM (VALUES {{}}) AS new"
+    " WHERE NOT EXISTS (SELECT 1 FROM past WHERE id = new.column2) ON CONFLICT (id) DO NOTHING"
+)
+KEY: Final = "INSERT INTO keys VALUES {}"
+KEYS: Final = (
+    "SELECT json_group_array(json_array(asked.key, hex(CAST(found.id AS BLOB)), hex(found.digest)))"
+    " FROM json_each(?) AS asked CROSS JOIN keys AS found ON found.name = unhex(asked.value)"
+)
+THERE: Final = (
+    "SELECT json_group_array(key) FROM json_each(?) AS asked WHERE"
+    " EXISTS (SELECT 1 FROM messages WHERE id = asked.value) OR EXISTS (SELECT 1 FROM past WHERE id = asked.value)"
+)
+SUPERSEDED: Final = (
+    "SELECT json_group_array(json_array(asked.key, found.place, found.size, hex(CAST(found.id AS BLOB))))"
+    " FROM json_each(?) AS asked CROSS JOIN messages AS found INDEXED BY topics ON found.agent = asked.value ->> 0"
+    " AND found.topic = asked.value ->> 1 AND found.place < asked.value ->> 2 AND found.status = 'queued'"
+)
+
+
+def put(work: Work, puts: Puts) -> None:
+    """Keep those which are new. No two of them have the same id, key or topic."""
+    if not puts:
+        return
+    special = [(index, op) for index, op in puts if op.key is not None or op.supersedes]
+    if special:
+        accept(work, special)
+        puts = [(index, op) for index, op in puts if work.answers[index] is None]
+        supersede(work, [(index, op) for index, op in puts if op.supersedes])
+    work.execute(PUT, [row_of(op.record, op.timeline) for _, op in puts])
+    for index, _ in puts:
+        work.answers[index] = work.answers[index] or NOTHING_ELSE
+
+
+def accept(work: Work, puts: Puts) -> None:
+    """Answer those which are known already, or whose key cannot be remembered, and remember the keys of the others."""
+    there = kept(work, puts)
+    named = names(work, [(index, op.key) for index, op in puts if op.key is not None])
+    known: dict[int, tuple[str, bytes]] = {}
+    rows: list[Row] = []
+    room = work.key_count - work.totals().keys - work.tally.keys
+    for index, op in puts:
+        id, key = op.record.message.id, op.key
+        if key is None:
+            if index in there:
+                work.answers[index] = NOTHING_ELSE
+        elif index in named:
+            known[index] = named[index]
+        elif index in there:  # remembered for longer than its key
+            known[index] = (id, key.digest)
+        elif len(rows) < room:
+            rows.append((name_of(key), id, key.digest, key.until))
+        else:
+            work.answers[index] = KeysFull(f"{work.key_count} idempotency keys are remembered: no more may")
+    work.execute(KEY, rows)
+    work.tally.keys += len(rows)
+    answer_known(work, known)
+
+
+def kept(work: Work, puts: Puts) -> set[int]:
+    """Which of them are there already, queued or ended."""
+    found = work.connection.execute(THERE, (json.dumps([op.record.message.id for _, op in puts]),)).get
+    return {puts[n][0] for n in json.loads(found)}
+
+
+def names(work: Work, keys: list[tuple[int, Key]]) -> dict[int, tuple[str, bytes]]:
+    """What the keys that are known stand for: an id and a digest."""
+    if not keys:
+        return {}
+    asked = json.dumps([name_of(key).hex() for _, key in keys])
+    found = json.loads(work.connection.execute(KEYS, (asked,)).get)
+    return {keys[n][0]: (bytes.fromhex(id).decode(errors="replace"), bytes.fromhex(digest)) for n, id, digest in found}
+
+
+def answer_known(work: Work, known: dict[int, tuple[str, bytes]]) -> None:
+    """Say what these keys name."""
+    if not known:
+        return
+    found = find(work.connection, [id for id, _ in known.values()])
+    for index, (id, digest) in known.items():
+        what = found.get(id)
+        record = what.record if isinstance(what, Standing) else None
+        work.answers[index] = Kept(known=Known(id, digest, record, what if isinstance(what, Past) else None))
+
+
+def supersede(work: Work, puts: Puts) -> None:
+    """End what these take the place of."""
+    if not puts:
+        return
+    messages = [op.record.message for _, op in puts]
+    asked = [(message.agent, message.topic, op.record.place) for message, (_, op) in zip(messages, puts, strict=True)]
+    ended: list[tuple[int, End, int, int]] = []
+    replaced: dict[int, list[tuple[str, int]]] = {}
+    for n, place, size, name in json.loads(work.connection.execute(SUPERSEDED, (json.dumps(asked),)).get):
+        index, op = puts[n]
+        id = bytes.fromhex(name).decode(errors="replace")
+        if id not in op.spared:
+            ended.append((index, replacement(op, id), place, size))
+            replaced.setdefault(index, []).append((id, size))
+    conclude(work, ended)
+    for index, gone in replaced.items():
+        work.answers[index] = Kept(tuple(gone))
+
+
+def name_of(key: Key) -> bytes:
+    """A key's name in the table: a digest, so that every row is short. The lengths keep the fields apart."""
+    parts = [part.encode() for part in (key.publisher, key.agent, key.key)]
+    return blake2b(b"".join(len(part).to_bytes(4, "big") + part for part in parts), digest_size=16).digest()
