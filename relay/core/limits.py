@@ -62,6 +62,7 @@ class Limits:
     # what is remembered
     remembered: int = 100_000  #: ended messages that were never durable
     events: int = 10_000  #: kept for ``Last-Event-ID``, and waiting for one subscriber
+    subscribers: int = 100  #: of events
     keys: int = 10_000_000  #: idempotency keys
     overdue_count: int = 1000  #: expired messages taken out of the queues at a time
     # batches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 
 class Form(enum.StrEnum):
@@ -127,6 +128,17 @@ class MessageView:
     reply: bytes | None = None
     timeline: tuple[Event, ...] = ()
     message: Message | None = None  #: with its payload, where that was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something happened (protocol 1.4). ``number`` rises by one from notice to notice."""
+
+    number: int
+    event: str  #: ``agent.connected``, ``message.sent`` …
+    agent: str
+    at: float  #: Unix time
+    fields: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from relay.core.model import (
     Kept,
     Letter,
     MessageView,
+    Notice,
     Outcome,
     Page,
     Past,
@@ -130,6 +131,9 @@ class AgentTransport(Protocol):
     def takes(self) -> bool:
         """Can it take anything at all now? A poll without an open call cannot."""
 
+    def alive(self) -> bool | None:
+        """Is the agent there? None: that can only be told from its answer to a ping."""
+
     def send(self, frame: bytes) -> None:
         """Send one text frame (UTF-8)."""
 
@@ -171,8 +175,33 @@ class AgentConversation(Protocol):
         """
 
 
+#: Is told each notice; None when the relay shuts down.
+Subscriber = Callable[[Notice | None], object]
+
+
+class Notices(Protocol):
+    """What happens on the floor, as it happens."""
+
+    boot: str  #: another one at each start: numbers begin anew
+    number: int  #: of the last notice
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], object]:
+        """Tell it everything from now on; calling what is returned ends that."""
+
+    @property
+    def subscribers(self) -> int:
+        """How many there are."""
+
+    def since(self, number: int) -> list[Notice] | None:
+        """The notices after that one, or None if some of them are forgotten, or it is not known."""
+
+
 class Floor(Protocol):
     """What the doors may ask of the hub. Every refusal is a ``relay.core.problems.Problem``."""
+
+    @property
+    def notices(self) -> Notices:
+        """What happens."""
 
     def submit(self, submission: Submission, *, line: bool = False) -> Awaitable[Outcome]:
         """Accept a message and say what became of it, at the latest when its wait (and a commit) is over.

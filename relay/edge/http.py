@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from klein import Klein
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
@@ -20,6 +21,8 @@ from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge import asked, members, prefer, query
 from relay.edge.answer import Answer, in_json, of_outcome, of_problem
+from relay.edge.events import BUSY_RETRY, EventStream, wanted_types
+from relay.edge.polls import PollDoor
 from relay.edge.request import DoorRequest
 
 T = TypeVar("T")
@@ -44,6 +47,7 @@ class HttpDoor:
         hub: Floor,
         limits: Limits,
         ack_timeout: float,
+        clock: IReactorTime,
         *,
         pass_headers: frozenset[str] = frozenset(),
         callback_hosts: frozenset[str] = frozenset(),
@@ -51,6 +55,8 @@ class HttpDoor:
         self._hub = hub
         self._limits = limits
         self._ack_timeout = ack_timeout
+        self._clock = clock
+        self._polls = PollDoor(hub, limits, clock)
         self._pass_headers = pass_headers
         self._callback_hosts = callback_hosts
 
@@ -155,6 +161,36 @@ class HttpDoor:
     async def discard(self, request: DoorRequest, id: str) -> bytes:
         await shielded(self._hub.discard(query.message_id(id)))
         return request.prepare(deleted(1))
+
+    # -- agents that poll
+
+    @app.route("/v1/agents/<segment:agent>/next", methods=["GET"])
+    async def next(self, request: DoorRequest, agent: str) -> bytes:
+        return request.prepare(await self._polls.next(request, query.agent_id(agent)))
+
+    @app.route("/v1/agents/<segment:agent>/acks", methods=["POST"])
+    def acks(self, request: DoorRequest, agent: str) -> bytes:
+        return request.prepare(self._polls.acks(request, query.agent_id(agent)))
+
+    # -- events
+
+    @app.route("/v1/events", methods=["GET"])
+    def events(self, request: DoorRequest) -> Deferred[bytes]:
+        asked_for = query.query(request, {"agent", "types"})
+        types, agent = wanted_types(asked_for.get("types")), asked_for.get("agent")
+        notices = self._hub.notices
+        self._hub.admit()
+        if notices.subscribers >= self._limits.subscribers:
+            raise Problem("overloaded", "there are as many subscribers as may be", retry_after=BUSY_RETRY)
+        stream = EventStream(
+            request,
+            notices,
+            self._clock,
+            wanted=lambda notice: notice.event in types and agent in (None, notice.agent),
+            most=self._limits.events,
+        )
+        last = request.values(b"last-event-id")
+        return stream.run(last[0] if last else None).addCallback(lambda _: b"")
 
     # -- the relay
 

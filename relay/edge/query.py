@@ -84,3 +84,12 @@ def id_cursor(text: str | None) -> str:
     if text is not None and not MESSAGE_ID.fullmatch(text):
         raise Problem("invalid-request", "cursor must be the next of an earlier page")
     return text or ""
+
+
+def number(name: str, text: str | None, default: float) -> float:
+    """A parameter that is a number of 0 or more."""
+    if text is None:
+        return default
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,6})?", text, re.ASCII):
+        return float(text)
+    raise Problem("invalid-request", f"{name} must be a number of 0 or more")

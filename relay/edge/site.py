@@ -99,6 +99,7 @@ def make_site(
         hub,
         limits,
         ack_timeout,
+        clock,
         pass_headers=frozenset(name.lower() for name in pass_headers),
         callback_hosts=frozenset(callback_hosts),
     )

@@ -45,6 +45,9 @@ class AgentWire:
     def takes(self) -> bool:
         return True  # what the socket does not take waits here, and is counted by ``unsent``
 
+    def alive(self) -> bool | None:
+        return None
+
     def send(self, frame: bytes) -> None:
         if self._open():
             self._protocol.sendMessage(frame)

@@ -1,64 +1,59 @@
-"""What happens, told to whoever listens: a bounded memory of events, and subscribers (protocol 1.4)."""
+"""What happens, told to whoever listens: a bounded memory of notices, and subscribers (protocol 1.4)."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
 
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """One event. ``number`` rises by one."""
-
-    number: int
-    event: str  #: ``agent.connected``, ``message.sent`` …
-    agent: str
-    at: float  #: Unix time
-    fields: dict[str, Any]
-
-
-Subscriber = Callable[[Notice], object]
+from relay.core.model import Notice
+from relay.core.ports import Subscriber
 
 
 class Bulletin:
-    """Never in the way: a subscriber takes a notice at once or fails, which is logged."""
+    """Implements ``relay.core.ports.Notices``. Never in the way: what a subscriber does wrong is logged."""
 
     log = Logger()
 
-    def __init__(self, wall: Callable[[], float], most: int) -> None:
+    def __init__(self, wall: Callable[[], float], most: int, boot: str) -> None:
+        self.boot = boot
+        self.number = 0
         self._wall = wall
-        self._number = 0
         self._notices: deque[Notice] = deque(maxlen=most)
         self._subscribers: dict[Subscriber, None] = {}
 
     def tell(self, event: str, agent: str, **fields: Any) -> None:
         """Something happened."""
-        self._number += 1
-        notice = Notice(self._number, event, agent, self._wall(), fields)
+        self.number += 1
+        notice = Notice(self.number, event, agent, self._wall(), fields)
         self._notices.append(notice)
-        for subscriber in list(self._subscribers) if self._subscribers else ():
+        if self._subscribers:
+            self._pass_on(notice)
+
+    def _pass_on(self, notice: Notice | None) -> None:
+        for subscriber in list(self._subscribers):
             try:
                 subscriber(notice)
             except Exception:
                 self.log.failure("a subscriber of events went wrong")
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Tell it everything from now on; what is returned ends that."""
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], object]:
         self._subscribers[subscriber] = None
         return lambda: self._subscribers.pop(subscriber, None)
 
     @property
-    def number(self) -> int:
-        """Of the last event."""
-        return self._number
+    def subscribers(self) -> int:
+        return len(self._subscribers)
 
-    def since(self, number: int) -> Iterator[Notice] | None:
-        """The events after that one, or None if some of them are forgotten, or it is none of ours."""
-        oldest = self._notices[0].number if self._notices else self._number + 1
-        if number > self._number or number + 1 < oldest:
+    def since(self, number: int) -> list[Notice] | None:
+        oldest = self._notices[0].number if self._notices else self.number + 1
+        if number > self.number or number + 1 < oldest:
             return None
-        return (notice for notice in list(self._notices) if notice.number > number)
+        return [notice for notice in self._notices if notice.number > number]
+
+    def close(self) -> None:
+        """The relay shuts down: every subscriber is told so."""
+        self._pass_on(None)
+        self._subscribers.clear()

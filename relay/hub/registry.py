@@ -194,6 +194,10 @@ class Registry:
         if clock.seconds() - self._proved.get(agent, -PROOF_SERVES - 1) <= PROOF_SERVES:
             self._refuse(session, holder)
             return
+        alive = holder.transport.alive()
+        if alive is not None:
+            self._judge(alive, holder, session, frame)
+            return
         probe = self._probes.get(agent)
         if probe is None:
             timer = clock.callLater(self._context.limits.probe_seconds, self._silent, agent)
@@ -202,6 +206,14 @@ class Registry:
             holder.transport.ping()
         probe.newcomers.append((session, frame))
         session.wait_for_proof()
+
+    def _judge(self, alive: bool, holder: AgentSession, session: AgentSession, frame: Register) -> None:
+        """The holder's wire knows at once whether its agent is there."""
+        if alive:
+            self._refuse(session, holder)
+            return
+        holder.close(Close.REPLACED, "replaced")
+        self._decide(session, frame)
 
     def sign_of_life(self, session: AgentSession) -> None:
         """The holder lives: the newcomers are refused."""

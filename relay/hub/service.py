@@ -54,8 +54,8 @@ class Hub:
         server: str,
     ) -> None:
         ledger = Ledger(store, clock)
-        self.bulletin = Bulletin(wall, limits.events)
-        chronicle = Chronicle(wall, node, limits.remembered, self.bulletin)
+        self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
+        chronicle = Chronicle(wall, node, limits.remembered, self._bulletin)
         self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle)
         self._context.ack_timeout = ack_timeout
         self._store = store
@@ -103,6 +103,7 @@ class Hub:
     async def _drain(self) -> None:
         context = self._context
         context.draining = True
+        self._bulletin.close()
         for courier in self._couriers:
             courier.acks.give_up_all(Reason.DRAINING, unsent_only=True)
         await self._nobody(lambda: context.crowd.waiting, context.limits.drain_seconds)
@@ -142,6 +143,10 @@ class Hub:
         await self._store.close()
 
     # -- what the doors ask
+
+    @property
+    def notices(self) -> Bulletin:
+        return self._bulletin
 
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         return self._delivery.submit(submission, line=line)

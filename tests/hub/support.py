@@ -73,6 +73,9 @@ class Wire:
     gone: int = 0
     conversation: AgentConversation | None = None
 
+    def alive(self) -> bool | None:
+        return None
+
     def takes(self) -> bool:
         return self.open
 
