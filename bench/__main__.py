@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from bench.generator import LoadFailed, generate
+from bench.page import PAGE, renew
 from bench.proc import machine, raise_descriptors
 from bench.report import Result
 from bench.servers import SERVERS, CannotStart, running
@@ -69,27 +70,30 @@ class Some(click.ParamType[list[str]]):
 def main(quick: bool, only: list[str], servers: list[str], rounds: int, output: Path | None) -> None:
     """Measure the relay and its peer in turn, and print min, median and max.
 
-    A whole run (all workloads, both servers, no --quick) also becomes bench/results/latest.json.
+    A whole run (all workloads, both servers, no --quick) is kept: in bench/results/latest.json, and for people in
+    docs/performance.md.
     """
     signal.signal(signal.SIGTERM, _leave)
     sizes = QUICK if quick else Sizes()
     about = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "rounds": rounds, **machine()}
     click.echo("\n".join(f"{name:10}{value}" for name, value in about.items()))
-    workloads: dict[str, object] = {}
+    results: list[Result] = []
     try:
         raise_descriptors(max(sizes.storm, sizes.idle) + SPARE)
         for workload in only:
-            result = measure(workload, servers, sizes, rounds, lambda: click.echo(".", nl=False, err=True))
-            click.echo(f"\n{result.text()}")
-            workloads[workload] = result.document()
+            results.append(measure(workload, servers, sizes, rounds, lambda: click.echo(".", nl=False, err=True)))
+            click.echo(f"\n{results[-1].text()}")
     except (CannotStart, LoadFailed, ValueError) as error:
         sys.exit(f"bench: {error}")
     whole = not quick and set(only) == set(WORKLOADS) and set(servers) == set(SERVERS)
-    path = output or (LATEST if whole else None)
-    if path is not None:
+    if output or whole:
+        workloads = {result.workload: result.document() for result in results}
         document = {**about, "sizes": msgspec.to_builtins(sizes), "workloads": workloads}
-        path.write_text(json.dumps(document, indent=1) + "\n")
-        click.echo(f"\nwritten to {path}")
+        (output or LATEST).write_text(json.dumps(document, indent=1) + "\n")
+        click.echo(f"\nwritten to {output or LATEST}")
+    if whole:
+        PAGE.write_text(renew(PAGE.read_text(encoding="utf-8"), about, results), encoding="utf-8")
+        click.echo(f"written into {PAGE}")
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -35,12 +35,13 @@ def raise_descriptors(needed: int) -> None:
         raise ValueError(f"{needed} open files are needed, and {hard} are allowed: see `ulimit -Hn`")
 
 
-def machine() -> dict[str, str | int]:
+def machine() -> dict[str, str | int | float]:
     """Where the figures come from."""
     model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": model[1] if model else platform.machine(),
+        "load": round(os.getloadavg()[0], 1),  # before the run: whose machine was it?
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "node": said_by("node", "--version"),

@@ -25,7 +25,7 @@ class Sizes(msgspec.Struct, frozen=True):
     storm: int = 5_000  #: agents that connect at once
     idle: int = 5_000  #: agents that then do nothing
     settle: float = 2.0  #: seconds until memory is read
-    deadline: float = 120.0  #: seconds that any one step may take
+    deadline: float = 300.0  #: seconds that any one step may take
 
 
 QUICK: Final = Sizes(warm_up=1_000, trips=4_000, storm=1_000, idle=1_000, settle=1.0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from bench.__main__ import measure
+from bench.page import BEGIN, END, PAGE, renew
 from bench.report import Result
 from bench.wire import Answer, masked, take_answer, take_frames
 from bench.workloads import WORKLOADS, Sample, Sizes
@@ -115,3 +116,25 @@ def test_what_went_wrong_stands_beside_the_figures() -> None:
     result = ran(relay=[10.0])
     result.samples["relay"][0].other["queued"] = 3
     assert "3 x queued" in result.text()
+
+
+ABOUT = dict.fromkeys(("when", "commit", "cores", "processor", "kernel", "python", "node", "rounds", "load"), "x")
+
+
+def test_new_figures_take_the_place_of_the_old_and_of_nothing_else() -> None:
+    results = [ran(relay=[10.0, 40.0, 90.0], peer=[10.0, 20.0, 30.0])]
+    page = renew(f"before\n{BEGIN}old\n{END}after\n", ABOUT, results)
+    assert page.startswith(f"before\n{BEGIN}")
+    assert page.endswith(f"{END}after\n")
+    assert "old" not in page
+    assert "| 10 · **40** · 90 | 10 · **20** · 30 | 1.00 · **2.00** · 3.00 |" in page
+    assert renew(page, ABOUT, results) == page
+
+
+def test_a_page_without_a_place_for_figures_is_left_alone() -> None:
+    with pytest.raises(ValueError, match="no lines"):
+        renew("before\nafter\n", ABOUT, [ran(relay=[10.0])])
+
+
+def test_the_page_on_performance_has_a_place_for_figures() -> None:
+    assert renew(PAGE.read_text(encoding="utf-8"), ABOUT, [ran(relay=[10.0])])

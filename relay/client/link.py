@@ -46,8 +46,11 @@ class Link(Protocol):
 class Conversation(Protocol):
     """What a wire tells."""
 
-    def opened(self, link: Link) -> None:
-        """The upgrade has succeeded."""
+    def connected(self, link: Link) -> None:
+        """There is a connection; the upgrade is asked for."""
+
+    def opened(self) -> None:
+        """The upgrade has succeeded: frames may be sent."""
 
     def received(self, frame: bytes) -> None:
         """A whole text frame came (valid UTF-8, within the limit)."""
@@ -74,6 +77,10 @@ class LinkProtocol(WebSocketClientProtocol):
 
     # what Autobahn calls
 
+    def connectionMade(self) -> None:
+        self._conversation.connected(self)
+        super().connectionMade()
+
     def dataReceived(self, data: bytes) -> None:
         self._conversation.heard()
         try:
@@ -85,7 +92,7 @@ class LinkProtocol(WebSocketClientProtocol):
 
     def onOpen(self) -> None:
         self.registerProducer(self, True)
-        self._conversation.opened(self)
+        self._conversation.opened()
 
     def onMessageBegin(self, isBinary: bool) -> None:
         self._fragments = 0

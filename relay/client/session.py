@@ -78,13 +78,13 @@ class Session:
 
     # what the wire tells
 
-    def opened(self, link: Link) -> None:
+    def connected(self, link: Link) -> None:
         self._link = link
-        if self._state is State.OVER:
-            link.abort()
-            return
+
+    def opened(self) -> None:
         self._state = State.REGISTERING
-        link.send(self._hello)
+        if self._link is not None:
+            self._link.send(self._hello)
 
     def heard(self) -> None:
         if self._watch is not None:

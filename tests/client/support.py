@@ -75,6 +75,10 @@ class Answering(Protocol):
 
     def __init__(self, answer: bytes) -> None:
         self.answer = answer
+        self.gone = False
+
+    def connectionLost(self, reason: object = None) -> None:
+        self.gone = True
 
     def dataReceived(self, data: bytes) -> None:
         answer, self.answer = self.answer, b""
@@ -153,7 +157,7 @@ class Stage:
         self.say("registered", **{"agent": "desk-1", "session": f"s{len(self.pumps)}", "heartbeat": 3600, **fields})
         return relay
 
-    def answer_with(self, answer: bytes) -> None:
+    def answer_with(self, answer: bytes) -> Answering:
         """Let the attempt at a connection be answered with these bytes, and nothing else."""
         self.reactor.tcpServers[0] = (PORT, Factory.forProtocol(lambda: Answering(answer)), 50, "")
         pump = self.completer.succeedOnce()
@@ -161,6 +165,8 @@ class Stage:
         self.pumps.append(pump)
         self.flush()
         self.reactor.tcpServers[0] = (PORT, self.twin, 50, "")
+        server: Answering = pump.server
+        return server
 
     def say(self, kind: str, **fields: Any) -> None:
         """Send a frame to the agent."""

@@ -100,6 +100,15 @@ def test_a_relay_that_does_not_answer_the_registration_is_left(stage: Stage) -> 
     assert stage.connecting()
 
 
+def test_something_that_takes_the_connection_and_says_nothing_is_left_too(stage: Stage) -> None:
+    server = stage.answer_with(b"")
+    stage.advance(29)
+    assert not server.gone
+    stage.advance(1)
+    assert server.gone
+    assert stage.parted().again_in == 0.5
+
+
 def test_messages_before_the_registration_are_ignored(stage: Stage) -> None:
     stage.connect()
     stage.push("m1")
@@ -363,13 +372,14 @@ def test_large_messages_in_hand_close_the_window_until_half_of_them_are_handled(
     assert only(relay.take("window"))["max_in_flight"] == 9
 
 
-def test_the_window_is_closed_in_the_next_session_too_while_there_is_no_room(make_stage: Maker) -> None:
+@pytest.mark.parametrize("ack_wait", [0, 30])
+def test_the_window_is_closed_in_the_next_session_too_while_there_is_no_room(make_stage: Maker, ack_wait: int) -> None:
     stage = make_stage(Settings(max_bytes=64 * 1024), slow=True).start()
     stage.register()
     stage.push("m1", "x" * 70_000)
     stage.drop()
     stage.advance(1)
-    assert only(stage.register().take("window"))["max_in_flight"] == 0
+    assert only(stage.register(ack_wait=ack_wait).take("window"))["max_in_flight"] == 0
 
 
 def test_a_frame_that_is_too_large_ends_the_connection_and_not_the_agent(make_stage: Maker) -> None:
@@ -645,8 +655,15 @@ def test_it_stops_while_it_waits_for_the_next_try(stage: Stage) -> None:
 
 
 def test_it_stops_while_it_connects(stage: Stage) -> None:
-    stopped = stage.stop()
-    assert stopped.called
+    connector = stage.reactor.connectors[0]
+    assert stage.stop().called
+    assert connector.stoppedConnecting
+
+
+def test_it_stops_while_it_is_upgraded(stage: Stage) -> None:
+    server = stage.answer_with(b"")
+    assert stage.stop().called
+    assert server.gone
 
 
 def test_it_stops_while_it_registers(stage: Stage) -> None:

@@ -12,8 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from tests.e2e.door import PATIENCE
-from tests.e2e.wire import Ended, Wire
+from tests.e2e.wire import PATIENCE, Ended, Wire
 
 Told = dict[str, Any]
 
@@ -54,7 +53,7 @@ class Agent:
         self.slices: list[bytes] = []
         self.end: Ended | None = None
         self._rule = rule
-        self._wire = Wire(port)
+        self._wire = Wire(port, timeout=120.0)  # it may well hear nothing but pings
         self._frames: queue.Queue[Told | None] = queue.Queue()
         self._sending = threading.Lock()
         try:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-PATIENCE = 40.0  #: seconds until a test gives up on an answer
+PATIENCE = 45.0  #: seconds until a test gives up on an answer: more than the longest wait of a POST
 
 
 @dataclass(frozen=True)

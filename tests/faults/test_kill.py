@@ -37,7 +37,8 @@ ROUNDS = int(os.environ.get("RELAY_KILL_ROUNDS", "8"))
 SEED = int(os.environ.get("RELAY_KILL_SEED", "1"))
 PUBLISHERS = 4
 AGENTS = [f"agent-{number}" for number in range(20)]
-PATIENCE = 60.0
+PATIENCE = 60.0  #: seconds, for a thread to end and for the next answers
+SILENCE = 25.0  #: seconds without a word from the relay, which still owes something; less than a heartbeat
 
 
 class Notes:
@@ -172,11 +173,14 @@ def crowd(daemon: Daemon, notes: Notes) -> Iterator[Crowd]:
 def drain(daemon: Daemon, notes: Notes, agent: str) -> None:
     """Take and acknowledge all that is there, until nothing is owed to that agent."""
     owed = notes.open(agent)
-    with Wire(daemon.port, timeout=PATIENCE) as wire:
+    with Wire(daemon.port, timeout=SILENCE) as wire:
         waiting = wire.register(agent)["queued"]
         seen: set[str] = set()
         while owed or len(seen) < waiting:
-            frame = wire.raw()
+            try:
+                frame = wire.raw()
+            except TimeoutError:
+                raise AssertionError(f"{agent} never got {owed}; {len(seen)} of {waiting} came") from None
             message = json.loads(frame)
             notes.receive(agent, message["id"], raw_payload(frame).decode())
             notes.acknowledge(message["id"])
