@@ -21,6 +21,7 @@ from relay.edge.answer import last_words, of_problem
 from relay.edge.deadline import Deadline
 
 if TYPE_CHECKING:
+    from relay.edge.batch import Batch
     from relay.edge.request import DoorRequest
     from relay.edge.site import DoorSite
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 #: seconds). A socket that is closed with something unread is reset, and the answer may be lost with it.
 LINGER_BYTES: Final = 4 * 1024 * 1024
 LINGER_SECONDS: Final = 2.0
+
+#: A batch may pause for so long, in seconds.
+PAUSE_SECONDS: Final = 300.0
 
 log = Logger()
 
@@ -143,7 +147,7 @@ class DoorChannel(HTTPChannel):
             request.refusal = problem
         self._phase = Phase.BODY
         self._body_began = self.site.clock.seconds()
-        self._deadline.at(self._body_began + self._limits.body_grace)
+        self.brought(0)
         # Only after what can be refused by the head alone: who waits for this has not sent the body yet.
         if (
             self.length != 0
@@ -154,8 +158,45 @@ class DoorChannel(HTTPChannel):
 
     def brought(self, received: int) -> None:
         """The body has so many bytes by now: the more there are, the later it is overdue."""
-        if self._phase is Phase.BODY:
+        if self._phase is Phase.BODY and self._stream is not None:
+            self._deadline.after(PAUSE_SECONDS)
+        elif self._phase is Phase.BODY:
             self._deadline.at(self._body_began + self._limits.body_grace + received / self._limits.body_rate)
+
+    # -- a body that is answered as it comes in
+
+    @property
+    def _stream(self) -> Batch | None:
+        return self.requests[-1].stream if self.requests else None
+
+    def hold_body(self, holding: bool) -> None:
+        """Read no more of the body for now, or go on."""
+        if self._phase is not Phase.BODY:
+            return
+        if holding:
+            self._deadline.clear()
+            self._networkProducer.pauseProducing()
+        else:
+            self._deadline.after(PAUSE_SECONDS)
+            self._networkProducer.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        # Twisted would stop reading when an answer is not taken. A publisher that writes before it reads would wait for
+        # us for ever, and we for it: the batch itself knows how much may be unread.
+        if self._phase is Phase.BODY and self._stream is not None:
+            self._waitingForTransport = True
+        else:
+            super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self._phase is Phase.BODY and self._stream is not None:
+            self._waitingForTransport = False
+        else:
+            super().resumeProducing()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abortConnection()
 
     def allContentReceived(self) -> None:
         if self._phase is Phase.REFUSED:
@@ -202,7 +243,9 @@ class DoorChannel(HTTPChannel):
         super().loseConnection()
 
     def _overdue(self) -> None:
-        if self._phase in (Phase.HEAD, Phase.BODY):
+        if self._phase is Phase.BODY and self._stream is not None:
+            self.loseConnection()
+        elif self._phase in (Phase.HEAD, Phase.BODY):
             self.refuse(Problem("request-timeout", self._patience()))
         elif self._phase is Phase.CLOSING:
             self.transport.abortConnection()

@@ -14,6 +14,7 @@ from relay.core.problems import Problem
 from relay.edge.answer import Answer, of_problem
 
 if TYPE_CHECKING:
+    from relay.edge.batch import Batch
     from relay.edge.channel import DoorChannel
     from relay.edge.site import DoorSite
 
@@ -40,6 +41,7 @@ class DoorRequest(Request):
     site: DoorSite
     body: bytes = b""
     query: bytes = b""
+    stream: Batch | None = None  #: takes the body as it comes
     refusal: Problem | None = None  #: the answer, when the head alone was enough to refuse it
 
     def __init__(self, channel: DoorChannel, *args: Any) -> None:
@@ -85,7 +87,9 @@ class DoorRequest(Request):
             raise Problem("invalid-request", "a token must not stand in a URL; send Authorization: Bearer")
         if self.requestHeaders.hasHeader(b"content-encoding"):
             raise Problem("unsupported-media-type", "the body must not be compressed: send it without Content-Encoding")
-        if length is not None and length > self.site.limits.payload:
+        if method == b"POST" and self.path == b"/v1/messages":
+            self.stream = self.site.batches.open(self)
+        elif length is not None and length > self.site.limits.payload:
             raise self._too_large()
 
     def _read_target(self, target: bytes) -> str:
@@ -109,6 +113,10 @@ class DoorRequest(Request):
         pass  # no file is made for it
 
     def handleContentChunk(self, data: bytes) -> None:
+        if self.stream is not None:
+            self.channel.brought(0)
+            self.stream.feed(data)
+            return
         self._received += data
         if len(self._received) > self.site.limits.payload:
             self._received.clear()
@@ -122,6 +130,9 @@ class DoorRequest(Request):
     # -- the whole request
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self.stream is not None and self.refusal is None:
+            self.stream.end()
+            return
         self.body = bytes(self._received)
         self.process()
 

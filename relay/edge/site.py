@@ -14,6 +14,7 @@ from relay.core.limits import Limits
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.answer import of_problem
+from relay.edge.batch import BatchDoor, Settings
 from relay.edge.channel import DoorChannel
 from relay.edge.guard import Guard
 from relay.edge.http import HttpDoor
@@ -48,10 +49,18 @@ class DoorSite(Site):
     protocol = DoorChannel  # type: ignore[assignment]  # it is only ever called; the wrapper is for HTTP/2
 
     def __init__(
-        self, doors: Resource, *, guard: Guard, limits: Limits, clock: IReactorTime, wall: Callable[[], float]
+        self,
+        doors: Resource,
+        *,
+        guard: Guard,
+        batches: BatchDoor,
+        limits: Limits,
+        clock: IReactorTime,
+        wall: Callable[[], float],
     ) -> None:
         super().__init__(doors, DoorRequest, timeout=None, reactor=clock, parsePOSTFormSubmission=False)
         self.guard = guard
+        self.batches = batches
         self.limits = limits
         self.clock = clock
         self._wall = wall
@@ -104,4 +113,6 @@ def make_site(
         callback_hosts=frozenset(callback_hosts),
     )
     doors = Doors(http, UpgradeDoor(hub, limits, clock))
-    return DoorSite(doors, guard=Guard(names=names, origins=origins), limits=limits, clock=clock, wall=wall)
+    batches = BatchDoor(hub, limits, clock, Settings(ack_timeout, frozenset(callback_hosts)))
+    guard = Guard(names=names, origins=origins)
+    return DoorSite(doors, guard=guard, batches=batches, limits=limits, clock=clock, wall=wall)

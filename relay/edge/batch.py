@@ -1,0 +1,281 @@
+"""A batch of messages, read and answered line by line (protocol 1.2): NDJSON in, NDJSON out, in constant memory.
+
+twisted.web hands a request over when its body is whole. This one is fed as its body comes in (``DoorRequest.stream``).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from relay.core import posting
+from relay.core.limits import MIB, Limits
+from relay.core.model import Outcome, Submission
+from relay.core.ports import Floor
+from relay.core.problems import Problem
+from relay.edge.transport import waiting_in
+
+if TYPE_CHECKING:
+    from relay.edge.request import DoorRequest
+
+UNREAD: Final = 4 * MIB  #: bytes of results that the publisher has not read; then nothing more is read from it
+STUCK_SECONDS: Final = 30.0  #: who reads nothing for so long meanwhile is cut off
+LOOK_SECONDS: Final = 1.0
+
+log = Logger()
+
+
+class Lines:
+    """Cuts bytes into lines. A line of more than ``most`` bytes is skipped, and only its number is given."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._data = bytearray()
+        self._skipping = False
+        self.number = 0  #: of the last line that was given, from 1
+        self.too_long = False  #: was that one too long?
+
+    @property
+    def is_empty(self) -> bool:
+        """Is nothing left of what was fed?"""
+        return not self._data and not self._skipping
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+
+    def next(self) -> bytes | None:
+        """The next whole line without its end, empty if it was too long to keep; None when there is none yet."""
+        end = self._data.find(b"\n")
+        if end < 0:
+            if len(self._data) > self._most:
+                self._skipping = True
+                self._data.clear()
+            return None
+        return self._cut(end, end + 1)
+
+    def rest(self) -> bytes | None:
+        """At the end of all: the last line, if it had no end."""
+        return self._cut(len(self._data), len(self._data)) if self._data or self._skipping else None
+
+    def _cut(self, end: int, after: int) -> bytes:
+        too_long, self._skipping = self._skipping or end > self._most, False
+        line = b"" if too_long else bytes(self._data[:end])
+        del self._data[:after]
+        self.number += 1
+        self.too_long = too_long
+        return line
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a line may ask for. ``ack_timeout`` is the wait, in seconds, of a line that names none."""
+
+    ack_timeout: float
+    callback_hosts: frozenset[str]
+
+
+class State(enum.Enum):
+    """Where a batch stands."""
+
+    READING = "reading"
+    HELD = "held"  #: too much is undecided or unread: nothing more is read
+    ENDED = "ended"  #: its last line has come
+    CUT = "cut"  #: the publisher is gone; what came is still submitted
+
+
+class Batch:
+    """One request."""
+
+    def __init__(
+        self, request: DoorRequest, hub: Floor, limits: Limits, clock: IReactorTime, settings: Settings
+    ) -> None:
+        self._request = request
+        self._hub = hub
+        self._limits = limits
+        self._clock = clock
+        self._settings = settings
+        self._lines = Lines(limits.frame)
+        self._state = State.READING
+        self._undecided = 0
+        self._undecided_bytes = 0
+        self._results: list[bytes] = []
+        self._writing: IDelayedCall | None = None
+        self._watch: IDelayedCall | None = None
+        self._seen = (0, 0.0)  #: unread bytes at the last look, and when they last became fewer
+        request.notifyFinish().addErrback(lambda _: self._lost())
+
+    # -- what comes in
+
+    def feed(self, data: bytes) -> None:
+        """A piece of the body."""
+        self._lines.feed(data)
+        self._go_on()
+
+    def end(self) -> None:
+        """The body is whole."""
+        if self._state is not State.CUT:
+            self._state = State.ENDED
+            self._go_on()
+
+    def _lost(self) -> None:
+        self._state = State.CUT
+        self._stop_timers()
+        self._results.clear()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Submit what came, as far as there is room; read on, or not; finish when all is decided."""
+        for line in self._whole_lines():
+            self._submit(line)
+        if self._state is State.ENDED and self._room() and (rest := self._lines.rest()) is not None:
+            self._submit(rest)
+        if self._state is State.READING and not self._room():
+            self._state = State.HELD
+            self._request.channel.hold_body(True)
+        elif self._state is State.HELD and self._room():
+            self._state = State.READING
+            self._request.channel.hold_body(False)
+        self._write_soon()
+
+    def _whole_lines(self) -> Iterator[bytes]:
+        while self._room() and (line := self._lines.next()) is not None:
+            yield line
+
+    def _room(self) -> bool:
+        limits = self._limits
+        if self._undecided >= limits.undecided or self._undecided_bytes >= limits.undecided_bytes:
+            return False
+        return self._state is State.CUT or self._unread() < UNREAD
+
+    def _unread(self) -> int:
+        transport = self._request.channel.transport
+        return 0 if transport is None else waiting_in(transport)
+
+    # -- line by line
+
+    def _submit(self, line: bytes) -> None:
+        number = self._lines.number
+        if not line.strip() and not self._lines.too_long:
+            return
+        ref = None
+        try:
+            if self._lines.too_long:
+                raise Problem("payload-too-large", f"a line may have {self._limits.frame} bytes")
+            ref = posting.ref_of(line)
+            settings = self._settings
+            submission = posting.read(
+                line, self._limits, default_wait=settings.ack_timeout, publisher="", hosts=settings.callback_hosts
+            )
+        except Problem as problem:
+            self._results.append(_refused(number, ref, problem))
+            return
+        self._undecided += 1
+        self._undecided_bytes += len(line)
+        outcome = Deferred.fromCoroutine(_outcome(self._hub, submission))
+        outcome.addBoth(self._decided, number, ref, len(line))
+
+    def _decided(self, result: Outcome | Failure, number: int, ref: str | None, size: int) -> None:
+        self._undecided -= 1
+        self._undecided_bytes -= size
+        if self._state is State.CUT:
+            self._go_on()
+            return
+        if isinstance(result, Failure):
+            problem = result.value
+            if not isinstance(problem, Problem):
+                log.failure("line {number} of a batch went wrong", result, number=number)
+                problem = Problem("internal", "the relay failed at this line; its log says how")
+            self._results.append(_refused(number, ref, problem))
+        else:
+            self._results.append(posting.result(result, ref=ref, line=number))
+        self._write_soon()
+
+    # -- what goes out
+
+    def _write_soon(self) -> None:
+        # Once a turn: a thousand results are then one write.
+        if self._writing is None and self._state is not State.CUT and (self._results or self._is_done()):
+            self._writing = self._clock.callLater(0, self._write)
+
+    def _write(self) -> None:
+        self._writing = None
+        results, self._results = self._results, []
+        if results:
+            self._request.write(b"".join(result + b"\n" for result in results))
+            self._look_later()
+        if self._is_done():
+            self._stop_timers()
+            self._request.finish()
+        else:
+            self._go_on()
+
+    def _is_done(self) -> bool:
+        return self._state is State.ENDED and not self._undecided and self._lines.is_empty
+
+    def _stop_timers(self) -> None:
+        for timer in (self._writing, self._watch):
+            if timer is not None and timer.active():
+                timer.cancel()
+
+    def _look_later(self) -> None:
+        if self._watch is None and self._unread():
+            self._seen = (self._unread(), self._clock.seconds())
+            self._watch = self._clock.callLater(LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Once a second while results are unread: who takes nothing of too much is cut off."""
+        self._watch = None
+        unread, now = self._unread(), self._clock.seconds()
+        before, since = self._seen
+        if unread < before or unread < UNREAD:
+            since = now
+        if now - since >= STUCK_SECONDS:
+            self._request.channel.abort()
+            return
+        if unread:
+            self._seen = (unread, since)
+            self._watch = self._clock.callLater(LOOK_SECONDS, self._look)
+        self._go_on()
+
+
+async def _outcome(hub: Floor, submission: Submission) -> Outcome:
+    return await hub.submit(submission, line=True)
+
+
+def _refused(number: int, ref: str | None, problem: Problem) -> bytes:
+    """The result of a line that was refused."""
+    members: dict[str, object] = {"line": number}
+    if ref is not None:
+        members["ref"] = ref
+    if problem.retry_after is not None:
+        members["retry_after"] = problem.retry_after
+    return msgspec.json.encode(members | {"problem": problem.members()})
+
+
+class BatchDoor:
+    """``POST /v1/messages``."""
+
+    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime, settings: Settings) -> None:
+        self._hub = hub
+        self._limits = limits
+        self._clock = clock
+        self._settings = settings
+
+    def open(self, request: DoorRequest) -> Batch:
+        """A request whose body will be fed to what is returned. Raises Problem."""
+        self._hub.admit()
+        types = request.values(b"content-type")
+        if len(types) != 1 or types[0].partition(";")[0].strip().lower() != "application/x-ndjson":
+            raise Problem("unsupported-media-type", "a batch is application/x-ndjson: one message a line")
+        request.setResponseCode(200)
+        request.responseHeaders.setRawHeaders(b"Content-Type", [b"application/x-ndjson"])
+        request.responseHeaders.setRawHeaders(b"Date", [request.site.date()])
+        return Batch(request, self._hub, self._limits, self._clock, self._settings)
