@@ -11,8 +11,6 @@ from relay.core.entry import Entry
 from relay.core.model import Event, Message, Past, Status
 from relay.hub.bulletin import Bulletin
 
-ENDS = frozenset(Status) - {Status.QUEUED, Status.SENT}
-
 
 class Chronicle:
     """Every step of a message is told here once; from here it goes to its timeline and to the subscribers."""
@@ -39,12 +37,14 @@ class Chronicle:
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
         self.bulletin.tell(f"message.{name}", agent, id=id, **({} if detail is None else {"detail": detail}))
-        if name in ENDS and id in self._watchers:
-            for watcher in self._watchers.pop(id):
-                watcher.callback(None)
+
+    def ended(self, id: str) -> None:
+        """The end of a message is where it will be looked for: in the store, or among those never stored."""
+        for watcher in self._watchers.pop(id, ()):
+            watcher.callback(None)
 
     def end_of(self, id: str) -> Deferred[None]:
-        """Fires when that message ends. Cancel it when nobody waits for it any more."""
+        """Fires when that message has ``ended``. Cancel it when nobody waits for it any more."""
         watcher: Deferred[None] = Deferred(lambda watcher: self._unwatch(id, watcher))
         self._watchers.setdefault(id, []).append(watcher)
         return watcher
@@ -73,6 +73,7 @@ class Chronicle:
         )
         if len(self._past) > self._most:
             self._past.popitem(last=False)
+        self.ended(message.id)
 
     def past(self, id: str) -> Past | None:
         """The end of a message that was never durable, while it is remembered."""

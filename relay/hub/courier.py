@@ -228,6 +228,7 @@ class Courier:
         def recorded(had: bool) -> None:
             self.line.forget(entry)
             self.acks.recorded(entry.id)
+            self.context.chronicle.ended(entry.id)
             if had and not entry.place:
                 self.context.chronicle.tell(self.agent, entry.id, status.value, detail=reason or None)
             then(had)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable
 
 from relay.core import policy
@@ -19,6 +20,7 @@ class Redelivery:
         self.ack_wait = ack_wait
         self._watched = watched
         self._timers: list[tuple[float, int, Entry]] = []
+        self._started = itertools.count()  # where times are equal, the order of the sends holds
         self._held: dict[str, Entry] = {}
 
     def start(self, entry: Entry, flow: float) -> None:
@@ -28,14 +30,14 @@ class Redelivery:
         entry.resend_at = flow + policy.resend_pause(self.ack_wait, max(entry.sends, 1))
         if not entry.timed:
             entry.timed = True
-            heapq.heappush(self._timers, (entry.resend_at, id(entry), entry))
+            heapq.heappush(self._timers, (entry.resend_at, next(self._started), entry))
 
     def unwatched(self, id: str, flow: float) -> None:
         """The POST that waited for it was answered: if it was due meanwhile, it is due now."""
         entry = self._held.pop(id, None)
         if entry is not None and entry.phase is Phase.FLYING and not entry.timed:
             entry.timed = True
-            heapq.heappush(self._timers, (flow, hash(entry), entry))
+            heapq.heappush(self._timers, (flow, next(self._started), entry))
 
     def due_at(self) -> float | None:
         """When the next one may be due, on the flow clock."""
@@ -51,7 +53,7 @@ class Redelivery:
                 continue
             if entry.resend_at > flow:
                 entry.timed = True
-                heapq.heappush(self._timers, (entry.resend_at, id(entry), entry))
+                heapq.heappush(self._timers, (entry.resend_at, next(self._started), entry))
             elif self._watched(entry.id):
                 self._held[entry.id] = entry
             else:

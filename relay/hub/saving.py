@@ -67,6 +67,7 @@ def _replaced(courier: Courier, id: str, by: str) -> None:
     line = courier.line
     line.forget(line.entries.get(id) or line.tombstone(id))
     courier.context.chronicle.tell(courier.agent, id, Status.REPLACED.value, detail=by)
+    courier.context.chronicle.ended(id)
     courier.acks.replaced(id, by)
 
 
