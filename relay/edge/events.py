@@ -96,7 +96,8 @@ class EventStream:
 
     def _told(self, notice: Notice | None) -> None:
         if notice is None:
-            self._request.finish()
+            self._request.unregisterProducer()
+            self._end()  # Klein ends the answer
         elif not self._wanted(notice):
             return
         elif not self._paused:
@@ -104,7 +105,7 @@ class EventStream:
         elif len(self._waiting) < self._most:
             self._waiting.append(notice)
         else:
-            self._request.loseConnection()
+            self._request.channel.abort()
 
     def _send(self, notice: Notice) -> None:
         data = encode({"at": stamp(notice.at), "agent": notice.agent, **notice.fields})

@@ -126,12 +126,13 @@ class PollTransport:
         self._finish_call([])
         self._rest()
         call = self._call = Call(most)
-        call.answered.addTimeout(seconds, self._clock, onTimeoutCancel=lambda _result, _seconds: [])
-        call.answered.addBoth(self._call_is_over, call)
         if self._messages:
             self._answer_soon()
         self.conversation.heard()
         self.conversation.drained()
+        # Only now: a call that waits 0 seconds still gets what is at hand.
+        call.answered.addTimeout(seconds, self._clock, onTimeoutCancel=lambda _result, _seconds: [])
+        call.answered.addBoth(self._call_is_over, call)
         return call
 
     def _call_is_over(self, messages: list[bytes], call: Call) -> list[bytes]:

@@ -19,6 +19,7 @@ def relay(build: Callable[..., House]) -> Iterator[Relay]:
     house.__post_init__()
     yield relay
     relay.close()
+    relay.settle()
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,8 @@ def test_a_reply_is_in_the_answer_byte_for_byte(relay: Relay) -> None:
     agent = relay.agent()
     client = relay.begin(request("POST", "/v1/agents/desk-1/messages", b"1", content_type="application/json"))
     agent.conversation.received(
-        b'{"type":"ack","id":"%s","reply":{"n": 1.50, "z":12345678901234567890123}}' % agent.messages()[0]["id"].encode()
+        b'{"type":"ack","id":"%s","reply":{"n": 1.50, "z":12345678901234567890123}}'
+        % agent.messages()[0]["id"].encode()
     )
     relay.settle()
     answer = client.answer("POST")

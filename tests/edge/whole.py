@@ -40,12 +40,13 @@ class Relay:
         self.house = house
         self.clock = house.reactor
         self.store = MemoryStore()
+        self.limits = Limits(**limits)
         self.hub = Hub(
             store=self.store,
             clock=self.clock,
             wall=lambda: FIXED_TIME + self.clock.seconds(),
             random=random.Random(1),
-            limits=Limits(**limits),
+            limits=self.limits,
             ack_timeout=5.0,
             heartbeat=30.0,
             on_duplicate="reject",
