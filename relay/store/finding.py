@@ -27,7 +27,7 @@ DEAD: Final = f"SELECT {LETTER_PAST} FROM messages WHERE id IN (SELECT value FRO
 LETTER: Final = f"SELECT size, {LETTER_PAST}, {GET_COLUMNS} FROM messages WHERE id = ? AND status <> 'queued'"
 LETTERS: Final = (
     f"SELECT size, {LETTER_PAST}, {GET_COLUMNS} FROM messages"
-    " WHERE status <> 'queued' AND (ended_at, place) > (?, ?) ORDER BY ended_at, place LIMIT ?"
+    " WHERE ended_at IS NOT NULL AND (ended_at, place) > (?, ?) ORDER BY ended_at, place LIMIT ?"
 )
 WHERE: Final = (
     "SELECT ended_at, place FROM messages WHERE id = ?1 AND status <> 'queued'"

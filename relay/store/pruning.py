@@ -33,7 +33,7 @@ EXCESS_AGENTS: Final = (
 )
 OLD_KEYS: Final = "DELETE FROM keys WHERE name IN (SELECT name FROM keys WHERE until < ? ORDER BY until LIMIT ?)"
 FIRST_LETTERS: Final = (
-    "SELECT place, size, ended_at FROM messages WHERE status <> 'queued' ORDER BY ended_at, place LIMIT ?"
+    "SELECT place, size, ended_at FROM messages WHERE ended_at IS NOT NULL ORDER BY ended_at, place LIMIT ?"
 )
 FIRST_PASTS: Final = "SELECT number, size, ended_at FROM past ORDER BY ended_at LIMIT ?"
 FORGET_PASTS: Final = "DELETE FROM past WHERE number IN (SELECT value FROM json_each(?))"

@@ -144,7 +144,8 @@ class Shelf:
         self._pasts.add(past)
         self._pasts.prune(now)
         if is_letter(op):
-            self._letters.add(Letter(held.record, replace(past, reply=None)), held.ttl)
+            trials = replace(held.record.trials, attempts=past.attempts)
+            self._letters.add(Letter(replace(held.record, trials=trials), replace(past, reply=None)), held.ttl)
             self._letters.prune(now)
         return depth(held.record)
 

@@ -18,12 +18,12 @@ import pytest_twisted
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import Clock
 
-from relay.core.model import Depth, End, Put, Revise, Seen, Snapshot, Status, Trials, Write
+from relay.core.model import Depth, End, Kept, Put, Revise, Seen, Snapshot, Status, Trials, Write
 from relay.core.ports import StoreBroken, StoreRefused, StoreUnavailable
-from relay.store import pruning
+from relay.store import ends, finding, pruning, puts, work
 from relay.store.faults import StoreFull, StoreOverloaded
 from relay.store.group import BATCH_COUNT, MAX_BYTES, MAX_COUNT
-from relay.store.reader import DEPTHS, LAST, OLDEST, PAGE
+from relay.store.reader import CALLBACKS, DEPTHS, LAST, OLDEST, OVERDUE, PAGE
 from relay.store.retention import DAY
 from relay.store.sqlite import SqliteStore
 from tests.conftest import turn_of_the_reactor
@@ -65,7 +65,7 @@ async def store(path: Path, clock: Clock, wall: Wall, disk: Disk) -> AsyncIterat
     await made.close()
 
 
-async def outcomes(writes: list[Deferred[Depth | None]]) -> list[Any]:
+async def outcomes(writes: list[Deferred[Depth | Kept | None]]) -> list[Any]:
     """What came of each: its answer, or its exception."""
     results: list[Any] = await DeferredList(writes, consumeErrors=True)
     return [result if good else result.value for good, result in results]
@@ -130,7 +130,7 @@ async def test_its_files_are_for_their_owner_alone(store: SqliteStore, path: Pat
 async def test_a_second_relay_is_kept_off_the_file(store: SqliteStore, path: Path) -> None:
     line = await refusal(path)
     assert f"process {os.getpid()} holds {path}.lock" in line
-    assert await store.write(Put(record(1))) is None
+    assert await store.write(Put(record(1))) == Kept()
 
 
 @pytest_twisted.ensureDeferred
@@ -181,11 +181,12 @@ async def test_the_database_of_another_program_is_refused_and_left_alone(path: P
 async def test_a_database_of_a_newer_relay_is_refused_with_both_versions(path: Path) -> None:
     await filled(path, Put(record(1)))
     rows(path, "UPDATE store SET version = 7")
-    assert "has version 7, made by a newer relay: this one knows versions up to 1" in await refusal(path)
+    assert "has version 7, made by a newer relay: this one knows versions up to 2" in await refusal(path)
 
 
 @pytest.mark.parametrize(
-    "sql", ["DELETE FROM store", "UPDATE store SET version = -1", "INSERT INTO store VALUES (1, 1)"]
+    "sql",
+    ["DELETE FROM store", "UPDATE store SET version = -1", "INSERT INTO store (version, last_place) VALUES (1, 1)"],
 )
 @pytest_twisted.ensureDeferred
 async def test_a_database_that_does_not_say_its_version_is_refused(path: Path, sql: str) -> None:
@@ -403,7 +404,7 @@ async def test_a_disk_that_is_full_at_any_row_of_a_batch(path: Path, disk: Disk,
     put = [answers[index] for index in (*range(1, 6), *range(7, 12))]
     if pages < 20:
         assert all(isinstance(each, StoreFull) for each in put)
-    taken = [f"m{place}" for place, answer in zip(range(10, 20), put, strict=True) if answer is None]
+    taken = [f"m{place}" for place, answer in zip(range(10, 20), put, strict=True) if answer == Kept()]
     page = await store.page("desk", **EVERYTHING)
     assert ids(page) == ["m2", *taken]
     assert page.records[0].trials == Trials(7)
@@ -418,7 +419,7 @@ async def test_with_enough_room_the_same_batch_goes(path: Path, disk: Disk) -> N
     await store.open()
     limit_pages(holder, 40)
     answers = await at_once(store, disk, *(Put(record(place, payload=b"n" * 12000)) for place in range(10, 20)))
-    assert answers == [None] * 10
+    assert answers == [Kept()] * 10
     await store.close()
 
 
@@ -436,7 +437,7 @@ async def test_a_disk_that_is_full_at_any_write_of_the_log(
     disk.release()
     answers = await outcomes([first, *writes])
     assert disk.failed
-    queue = [f"m{place}" for place, answer in zip(range(10, 14), answers[1:5], strict=True) if answer is None]
+    queue = [f"m{place}" for place, answer in zip(range(10, 14), answers[1:5], strict=True) if answer == Kept()]
     assert answers[0] is None and answers[5] == Depth(1, 9)
     assert ids(await store.page("desk", **EVERYTHING)) == queue
     await store.close()
@@ -459,7 +460,7 @@ async def test_on_a_full_disk_ends_go_on_new_messages_wait_for_room_and_it_recov
         await store.write(Put(record(9)))
     assert await store.write(End("desk", "m1", DELIVERED)) == Depth(1, 9)
     clock.advance(1)
-    assert await store.write(Put(record(9, payload=b"n" * 9000))) is None
+    assert await store.write(Put(record(9, payload=b"n" * 9000))) == Kept()
     await store.close()
     assert (await reopened(path))[1] == ["m2", "m3", "m4", "m5", "m9"]
 
@@ -475,7 +476,7 @@ async def test_the_reserve_is_freed_when_the_disk_is_full_and_made_again_when_it
         await store.write(Put(record(1)))
     assert not reserve.exists()
     clock.advance(1)
-    assert await store.write(Put(record(1))) is None
+    assert await store.write(Put(record(1))) == Kept()
     assert reserve.stat().st_blocks * 512 >= 65536
 
 
@@ -507,7 +508,7 @@ async def test_below_the_mark_of_free_space_new_messages_are_refused_and_all_els
             await store.write(Put(record(2)))
     assert asked == 0
     clock.advance(1)
-    assert await store.write(Put(record(2))) is None
+    assert await store.write(Put(record(2))) == Kept()
     await store.close()
 
 
@@ -538,7 +539,7 @@ async def test_a_lock_of_another_program_is_ridden_out(path: Path) -> None:
         assert all("locked by another program" in str(each) for each in answers)
         assert await store.oldest(["desk"]) == {}
         other.execute("ROLLBACK")
-    assert await store.write(Put(record(1))) is None
+    assert await store.write(Put(record(1))) == Kept()
     assert ids(await store.page("desk", **EVERYTHING)) == ["m1"]
     assert broken == []
     await store.close()
@@ -557,8 +558,8 @@ async def test_a_write_or_sync_that_fails_breaks_the_store_and_the_restart_has_w
     await store.write(Put(record(1)))
     disk.fail(apsw.IOError, after=call)
     answers = [await outcomes([store.write(Put(record(place)))]) for place in range(2, 10)]
-    good = [place for place, [answer] in enumerate(answers, start=2) if answer is None]
-    bad = [answer for [answer] in answers if answer is not None]
+    good = [place for place, [answer] in enumerate(answers, start=2) if answer == Kept()]
+    bad = [answer for [answer] in answers if answer != Kept()]
     assert bad and all(type(each) is StoreBroken for each in bad)
     assert good == list(range(2, 2 + len(good)))
     assert [name for _, name in broken] == [threading.main_thread().name]
@@ -696,7 +697,7 @@ async def test_what_ended_badly_is_kept_with_its_reason_for_fourteen_days(
 async def test_of_what_ended_badly_the_newest_are_kept_up_to_a_number(
     store: SqliteStore, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "ENDED_COUNT", 10)
+    monkeypatch.setattr(pruning, "LETTER_COUNT", 10)
     await gatherResults([store.write(Put(record(place))) for place in range(1, 301)])
     await gatherResults([store.write(End("desk", f"m{n}", Status.DEAD, "", NOW - n)) for n in range(1, 300)])
     await tidied(store, clock)
@@ -708,7 +709,7 @@ async def test_of_what_ended_badly_the_newest_are_kept_up_to_a_number(
 async def test_of_what_ended_badly_the_newest_are_kept_up_to_their_bytes(
     store: SqliteStore, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "ENDED_BYTES", 1000)
+    monkeypatch.setattr(pruning, "LETTER_BYTES", 1000)
     await gatherResults([store.write(Put(record(place, payload=b"x" * 400))) for place in range(1, 8)])
     await gatherResults([store.write(End("desk", f"m{n}", Status.DEAD, "", NOW + n)) for n in range(1, 7)])
     await tidied(store, clock)
@@ -734,11 +735,23 @@ async def test_agents_not_seen_for_long_or_too_many_are_forgotten_on_the_disk_to
         (DEPTHS, (), "USING COVERING INDEX queue"),
         (PAGE, (NOW, "desk", 0, LAST, 100), "USING INDEX queue (agent=? AND place>? AND place<?)"),
         (OLDEST, ("[]",), "USING INDEX queue (agent=?)"),
-        (pruning.ENDS, (), "USING COVERING INDEX ended"),
-        (pruning.FIRST_ENDS, (1,), "USING COVERING INDEX ended"),
-        (pruning.OLD_ENDS, (NOW, 1), "USING COVERING INDEX ended (ended_at<?)"),
+        (OVERDUE, (NOW, 1), "USING INDEX expiring (expires_at<?)"),
+        (CALLBACKS, (NOW, 1), "USING INDEX callbacks_by_time (due_at<?)"),
+        (finding.QUEUED, ("[]",), "messages USING INDEX sqlite_autoindex_messages_1 (id=?)"),
+        (finding.ENDED, ("[]",), "past USING INDEX sqlite_autoindex_past_1 (id=?)"),
+        (finding.LETTERS, (NOW, 1, 1), "USING INDEX letters (ended_at>?"),
+        (pruning.FIRST_LETTERS, (1,), "USING COVERING INDEX letters"),
+        (pruning.FIRST_PASTS, (1,), "USING COVERING INDEX past_by_time"),
+        (pruning.OLD_KEYS, (NOW, 1), "USING COVERING INDEX keys_by_time (until<?)"),
+        (ends.QUEUED, ("[]",), "found USING INDEX sqlite_autoindex_messages_1 (id=?)"),
+        (puts.SUPERSEDED, ("[]",), "found USING INDEX topics (agent=? AND topic=? AND place<?)"),
+        (puts.KEYS, ("[]",), "found USING PRIMARY KEY (name=?)"),
+        (work.statement(puts.PUT, 1, 20), (None,) * 20, "past USING COVERING INDEX sqlite_autoindex_past_1 (id=?)"),
     ],
-    ids=["depths", "page", "oldest", "ends", "first-ends", "old-ends"],
+    ids=[
+        *("depths", "page", "oldest", "overdue", "callbacks", "find", "find-ended", "letters", "first-letters"),
+        *("first-pasts", "old-keys", "queued", "superseded", "keys", "put"),
+    ],
 )
 @pytest_twisted.ensureDeferred
 async def test_no_question_looks_through_the_whole_table(

@@ -22,7 +22,7 @@ CREATE INDEX expiring ON messages (expires_at) WHERE status = 'queued';
 
 -- What has ended and is still in messages is a dead letter.
 DROP INDEX ended;
-CREATE INDEX letters ON messages (ended_at, place, size) WHERE status <> 'queued';
+CREATE INDEX letters ON messages (ended_at, place, size) WHERE ended_at IS NOT NULL;
 
 -- Every end, for as long as it is remembered.
 CREATE TABLE past (
@@ -66,11 +66,11 @@ CREATE INDEX callbacks_by_time ON callbacks (due_at);
 -- The first version kept every message that had not been delivered.
 INSERT INTO past (id, agent, publisher, status, reason, attempts, created_at, expires_at, ended_at, size, timeline)
     SELECT id, agent, '', status, reason, attempts, created_at, expires_at, ended_at, 0, '' FROM messages
-    WHERE status <> 'queued' ORDER BY ended_at;
+    WHERE ended_at IS NOT NULL ORDER BY ended_at;
 UPDATE store SET last_place = max(last_place, (SELECT ifnull(max(place), 0) FROM messages));
 DELETE FROM messages WHERE status IN ('cancelled', 'replaced');
 UPDATE store SET
     secret = randomblob(32),
     pasts = (SELECT count(*) FROM past),
-    letters = (SELECT count(*) FROM messages WHERE status <> 'queued'),
-    letter_bytes = (SELECT ifnull(sum(size), 0) FROM messages WHERE status <> 'queued');
+    letters = (SELECT count(*) FROM messages WHERE ended_at IS NOT NULL),
+    letter_bytes = (SELECT ifnull(sum(size), 0) FROM messages WHERE ended_at IS NOT NULL);
