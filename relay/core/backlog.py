@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import deque
 from dataclasses import replace
 
@@ -15,10 +16,11 @@ UNKNOWN_SIZE = 64 * 1024  #: what a resting message counts of which only the pla
 
 
 class Resting:
-    """The messages that are not sent before their time, the earliest first."""
+    """The messages that are not sent before their time, the earliest first, and in order where times are equal."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Entry]] = []
+        self._heap: list[tuple[float, int, int, Entry]] = []
+        self._pushed = itertools.count()
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -27,7 +29,7 @@ class Resting:
         self._heap.clear()
 
     def push(self, entry: Entry) -> None:
-        heapq.heappush(self._heap, (entry.trials.not_before, id(entry), entry))
+        heapq.heappush(self._heap, (entry.trials.not_before, entry.place, next(self._pushed), entry))
 
     def due_at(self) -> float | None:
         """When the next one may be sent (Unix time)."""
@@ -42,14 +44,14 @@ class Resting:
         while len(due) < RECALL_COUNT and size < RECALL_BYTES and self._heap and self._heap[0][0] <= now:
             item = heapq.heappop(self._heap)
             if _still(item):
-                due.append(item[2].id)
-                size += item[2].size or UNKNOWN_SIZE
+                due.append(item[3].id)
+                size += item[3].size or UNKNOWN_SIZE
         return tuple(due)
 
 
-def _still(item: tuple[float, int, Entry]) -> bool:
+def _still(item: tuple[float, int, int, Entry]) -> bool:
     """Is this the entry's own timer still? One that is not saved yet is timed anew when it is."""
-    entry = item[2]
+    entry = item[3]
     return entry.phase is Phase.RESTING and entry.saved is Saved.YES and entry.trials.not_before == item[0]
 
 
