@@ -306,6 +306,7 @@ def test_a_drain_waits_no_longer_than_its_limit() -> None:
     floor.pass_time(1)
     assert answer.said == "queued:draining"
     assert agent.wire.closed is not None
+    floor.pass_time(5)
 
 
 def test_a_registration_during_a_drain_is_sent_away() -> None:
@@ -318,3 +319,4 @@ def test_a_registration_during_a_drain_is_sent_away() -> None:
     assert agent.wire.closed is not None
     assert agent.wire.closed[0] == 1001
     assert other.wire.closed is None
+    floor.pass_time(20)
