@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # werkzeug asks for it at the first request, when no file may be left to read it
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, fail
-from twisted.internet.interfaces import IDelayedCall, IReactorFromThreads, IReactorTime
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from relay.core.model import Callback, Depth, Kept, Letter, Page, Past, Snapshot, Standing, Write
 from relay.core.ports import StoreBroken, StoreUnavailable
+from relay.store.chores import Chores
 from relay.store.database import Database, Tune
 from relay.store.faults import Health, StoreOverloaded, again
 from relay.store.group import GroupCommit
@@ -29,8 +29,6 @@ from relay.store.writer import Writer
 T = TypeVar("T")
 
 MAX_READS: Final = 20_000  #: that may wait
-TIDY_SECONDS: Final = 10.0
-STUCK_SECONDS: Final = 30.0  #: a disk that answers nothing for so long has failed
 CLOSE_SECONDS: Final = 10.0  #: it is waited for so long at the end
 
 
@@ -74,7 +72,6 @@ class SqliteStore:
         tune: Tune | None = None,
     ) -> None:
         path = os.path.realpath(path)
-        self._log_pages = log_pages
         self._clock = clock
         self._wall = wall
         self._health = Health(path)
@@ -97,9 +94,17 @@ class SqliteStore:
         self._turn = DeferredLock()  # a close waits for the open that is under way
         self._on_broken: list[Callable[[StoreBroken], object]] = []
         self._reads = 0
-        self._chores: set[str] = set()  #: under way
-        self._timer: IDelayedCall | None = None
-        self._settled_at = self._tidied_at = clock.seconds()
+        self._chores = Chores(
+            clock=clock,
+            wall=wall,
+            database=self._database,
+            health=self._health,
+            writer=self._writer,
+            writing=self._writing,
+            copying=self._copying,
+            log_pages=log_pages,
+            looked=self._look_at_health,
+        )
 
     def open(self) -> Deferred[Snapshot]:
         """Open it, off the reactor thread, and say what it holds. Raises StoreRefused with one clear line."""
@@ -109,18 +114,16 @@ class SqliteStore:
         async with self._turn:
             if self._state is not State.NEW:
                 raise StoreUnavailable(f"the store is {self._state.value}: it cannot be opened again")
-            workers = (self._writing, self._reading, self._copying)
-            for worker in workers:
+            for worker in (self._writing, self._reading, self._copying):
                 worker.start()
             try:
                 snapshot = await self._writing.ask(self._writer.open, self._wall())
             except BaseException:
-                for worker in workers:
-                    worker.end()
+                self._end_workers()
                 self._state = State.CLOSED
                 raise
             self._state = State.OPEN
-            self._timer = self._clock.callLater(TIDY_SECONDS, self._tick)
+            self._chores.start()
             return snapshot
 
     def close(self) -> Deferred[None]:
@@ -132,21 +135,23 @@ class SqliteStore:
             if self._state in (State.NEW, State.CLOSED):
                 return
             self._state = State.CLOSED
-            if self._timer is not None and self._timer.active():
-                self._timer.cancel()
+            self._chores.stop()
             try:
                 for worker in (self._reading, self._copying):
-                    await self._last(worker, lambda: None)
-                await self._last(self._writing, self._writer.close)
+                    await self._patiently(worker.ask(lambda: None))
+                await self._patiently(self._writing.ask(self._writer.close))
             except TimeoutError:
                 self.log.error("the disk of {path} does not answer: it is left as it is", path=self._database.path)
                 self._group.give_up(StoreUnavailable("the store is closed"))
+            finally:
+                self._end_workers()
 
-    def _last(self, worker: Worker, call: Callable[[], None]) -> Deferred[None]:
-        """Let this be the last that a worker does."""
-        done = worker.ask(call).addTimeout(CLOSE_SECONDS, self._clock)
-        worker.end()
-        return done
+    def _patiently(self, done: Deferred[None]) -> Deferred[None]:
+        return done.addTimeout(CLOSE_SECONDS, self._clock)
+
+    def _end_workers(self) -> None:
+        for worker in (self._writing, self._reading, self._copying):
+            worker.end()
 
     def on_broken(self, call: Callable[[StoreBroken], object]) -> None:
         """Call this once, on the reactor thread, when the store breaks for good."""
@@ -161,9 +166,10 @@ class SqliteStore:
         """
         if refusal := self._refusal():
             return fail(refusal)
-        if not self._group.waiting:
-            self._settled_at = self._clock.seconds()
-        return self._group.write(op)
+        answer = self._group.write(op)
+        if self._group.waiting == 1:
+            self._chores.writes(1)
+        return answer
 
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Page]:
         """Read a piece of a queue."""
@@ -215,49 +221,11 @@ class SqliteStore:
             return None
         return again(self._health.broken) if self._health.broken else StoreUnavailable("the store is not open")
 
-    # -- what it sees to by itself
+    # -- what becomes of it
 
     def _settled(self) -> None:
-        self._settled_at = self._clock.seconds()
         self._look_at_health()
-        if self._database.log_pages >= self._log_pages:
-            self._begin("checkpoint", self._checkpoint)
-
-    def _begin(self, name: str, chore: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do a chore, unless it is under way."""
-        if name in self._chores or self._state is not State.OPEN:
-            return
-        self._chores.add(name)
-
-        def ended(result: Failure | None) -> None:
-            self._chores.discard(name)
-            self._look_at_health()
-            if result is not None:
-                self.log.warn("{name} failed: {error}", name=name, error=result.getErrorMessage())
-
-        Deferred.fromCoroutine(chore()).addBoth(ended)
-
-    async def _checkpoint(self) -> None:
-        """Move the log into the file: most of it beside the writer, then the rest in the writer's turn."""
-        await self._copying.ask(self._health.run, self._database.copy_log)
-        if self._state is State.OPEN:
-            await self._writing.ask(self._health.run, self._database.finish_log)
-
-    async def _tidy(self) -> None:
-        """Forget what is old, slice by slice: whatever waits to be written goes between two of them."""
-        idle, self._tidied_at = self._settled_at <= self._tidied_at, self._clock.seconds()
-        while self._state is State.OPEN:
-            if not await self._writing.ask(self._writer.tidy, self._wall(), idle=idle):
-                return
-
-    def _tick(self) -> None:
-        """Once in ``TIDY_SECONDS``."""
-        if self._group.waiting and self._clock.seconds() - self._settled_at >= STUCK_SECONDS:
-            self._health.give_up(f"the disk has not answered for {STUCK_SECONDS:.0f} s")
-            self._look_at_health()
-            return
-        self._timer = self._clock.callLater(TIDY_SECONDS, self._tick)
-        self._begin("tidying", self._tidy)
+        self._chores.writes(self._group.waiting)
 
     def _look_at_health(self) -> None:
         if self._health.broken is not None and self._state is State.OPEN:
@@ -266,8 +234,7 @@ class SqliteStore:
     def _break(self, error: StoreBroken) -> None:
         """Take nothing any more, and say so."""
         self._state = State.BROKEN
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._chores.stop()
         for call in self._on_broken:
             with self.log.failuresHandled("who was to be told that the store broke failed"):
                 call(again(error))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import ConnectionCompleter, IOPump
 from twisted.web.server import Site
@@ -52,6 +53,8 @@ class Theatre(MemoryReactorClock):
         assert not self.running, "the command has not ended"
 
     def stop(self) -> None:
+        if not self.running:
+            raise ReactorNotRunning  # as the real one does
         self.running = False
         for call, args, fields in self.triggers["before"]["shutdown"]:
             call(*args, **fields)

@@ -73,6 +73,11 @@ def test_bytes_are_given_as_they_were_posted(payload: bytes) -> None:
     assert base64.b64decode(json.loads(message.raw)) == payload
 
 
+def test_a_text_that_comes_as_base64_is_a_text_all_the_same() -> None:
+    message = Message("m1", "a", b'"aGVsbG8="', "text/plain", encoding="base64")
+    assert (message.text, message.body) == ("hello", b"hello")
+
+
 def test_bytes_that_are_no_text_have_none() -> None:
     with pytest.raises(UnicodeDecodeError):
         _ = received(b"\xff", "image/png", Form.BINARY).text

@@ -115,5 +115,7 @@ def test_publishers_side_by_side_each_keep_their_order(shared: Daemon) -> None:
         for thread in threads[2:]:
             thread.start()
         found = [message["payload"] for message in agent.take(240)]
+    for thread in threads:
+        thread.join(30)
     for lane in range(4):
         assert [number for at, number in found if at == lane] == list(range(60))

@@ -1,4 +1,4 @@
-"""``kill -9`` at random moments, while four publishers post and twenty agents come and go.
+"""``kill -9`` at random moments, while four publishers post and twenty agents come and go; and SIGTERM likewise.
 
 The moment of a kill is a random number of answers after the start, so that it depends on nothing but the seed and the
 work done. Whoever loses the connection comes back when the relay does. At the end everybody's notes are compared:
@@ -19,7 +19,7 @@ import os
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -206,15 +206,26 @@ def compare(notes: Notes) -> None:
         assert marks.setdefault(payload, message_id) == message_id, f"{payload!r} came under two ids"
 
 
-def test_nothing_that_was_answered_is_lost_when_the_relay_is_killed(tmp_path: Path) -> None:
+def kill(daemon: Daemon) -> None:
+    daemon.kill()
+
+
+def stop_in_order(daemon: Daemon) -> None:
+    assert daemon.terminate() == 0
+
+
+@pytest.mark.parametrize(("end", "rounds"), [(kill, ROUNDS), (stop_in_order, ROUNDS // 2)], ids=["killed", "stopped"])
+def test_nothing_that_was_answered_is_lost_when_the_relay_is(
+    tmp_path: Path, end: Callable[[Daemon], None], rounds: int
+) -> None:
     chance, notes = random.Random(SEED), Notes()
     with Daemon(tmp_path) as daemon:
         with crowd(daemon, notes) as people:
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 people.up.set()
                 notes.wait_for_answers(len(notes.answered) + chance.randrange(5, 150))
                 people.up.clear()
-                daemon.kill()
+                end(daemon)
                 daemon.start()
             people.up.set()
             notes.wait_for_answers(len(notes.answered) + 50)
