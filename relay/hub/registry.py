@@ -100,11 +100,17 @@ class Registry:
         if holder is None:
             self._admit(session, frame)
         elif self._may_replace(holder, frame):
-            holder.close(Close.REPLACED, "replaced")
-            session.took_over = holder.id
-            self._admit(session, frame)
+            self._take_over(holder, session, frame)
         else:
             self._probe(holder, session, frame)
+
+    def _take_over(self, holder: AgentSession, session: AgentSession, frame: Register) -> None:
+        # Who waits for a sign of life of the holder must not slip in between the two.
+        waiting = self._waiting_for(session.agent)
+        holder.close(Close.REPLACED, "replaced")
+        session.took_over = holder.id
+        self._admit(session, frame)
+        self._decide_all(waiting)
 
     def _may_replace(self, holder: AgentSession, frame: Register) -> bool:
         """The right ``resume`` always takes over; otherwise as configured."""
@@ -240,12 +246,19 @@ class Registry:
 
     def _settle(self, agent: str) -> None:
         """The holder is gone: who waited for its sign of life is decided anew, in order."""
+        self._decide_all(self._waiting_for(agent))
+
+    def _waiting_for(self, agent: str) -> list[tuple[AgentSession, Register]]:
+        """Who waits for a sign of life of the agent's holder; nobody does any more."""
         probe = self._probes.pop(agent, None)
         if probe is None:
-            return
+            return []
         if probe.timer.active():
             probe.timer.cancel()
-        for newcomer, frame in probe.newcomers:
+        return probe.newcomers
+
+    def _decide_all(self, newcomers: list[tuple[AgentSession, Register]]) -> None:
+        for newcomer, frame in newcomers:
             if newcomer.state is State.PROBING:
                 self._decide(newcomer, frame)
 

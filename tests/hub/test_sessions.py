@@ -242,6 +242,21 @@ def test_resume_also_knows_the_session_that_the_holder_took_over() -> None:
     assert third.heard()[0]["type"] == "registered"
 
 
+def test_who_waits_for_a_sign_of_life_does_not_slip_in_when_another_takes_over() -> None:
+    floor = Floor()
+    holder = floor.agent().register()
+    waiting = floor.agent().register()
+    new = floor.agent().register(resume=holder.session)
+    assert [frame["type"] for frame in new.heard()] == ["registered"]
+    assert waiting.heard() == []
+    new.conversation.heard()
+    assert waiting.wire.closed is not None
+    assert waiting.wire.closed[0] == 4000
+    answer = floor.post()
+    new.ack(*new.ids())
+    assert answer.said == "delivered"
+
+
 def test_a_wrong_resume_takes_nothing_over() -> None:
     floor = Floor()
     holder = floor.agent().register()
