@@ -249,9 +249,10 @@ class Courier:
     # -- time
 
     def _set_alarm(self) -> None:
-        """Wake up when the next message is due again."""
-        if (due_at := self.line.due_at()) is not None:
-            self._alarm.set(max(0.0, due_at - self.context.wall()))
+        """Wake up when the next message is due again. One that is due already waits for room, not for time."""
+        due_at, now = self.line.due_at(), self.context.wall()
+        if due_at is not None and due_at > now:
+            self._alarm.set(due_at - now)
         if self.outlet is not None and (resend_in := self.outlet.resend_in()) is not None:
             self._alarm.set(resend_in)
 

@@ -119,6 +119,19 @@ def test_a_message_that_breaks_its_session_alone_waits_and_lets_others_go_first(
     assert agent.messages() == [2]
 
 
+def test_a_message_whose_time_has_come_waits_for_room_without_a_timer() -> None:
+    floor = Floor()
+    agent = floor.agent().register(max_in_flight=1, ack_wait=0)
+    floor.post(wait=0)
+    agent.say("nack", id=agent.ids()[0], delay=5)
+    floor.post(wait=0)
+    (id,) = agent.ids()
+    floor.pass_time(10)
+    assert len(floor.clock.getDelayedCalls()) == 1  # the heartbeat
+    agent.ack(id)
+    assert agent.messages() == [1]
+
+
 def test_an_orderly_end_blames_nobody() -> None:
     floor = Floor()
     agent = floor.agent().register(max_in_flight=1)
