@@ -238,7 +238,8 @@ def shielded(waiting: Awaitable[T]) -> Deferred[T]:
     async def wait() -> T:
         return await waiting
 
-    Deferred.fromCoroutine(wait()).addBoth(tell)
+    source = waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(wait())
+    source.addBoth(tell)
     return told
 
 

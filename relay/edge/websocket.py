@@ -89,6 +89,11 @@ class AgentProtocol(WebSocketServerProtocol):
         said = (self.remoteCloseCode or NO_CODE) if was_clean else None
         self.conversation.lost(self.localCloseCode if self.closedByMe else said, self.closedByMe)
 
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        # Autobahn's own formats three strings in colour for each frame, for a log that is off.
+        self.transport.write(data)
+        self.trafficStats.outgoingOctetsWireLevel += len(data)
+
     def fail(self, code: int) -> None:
         """Close because of what the agent sent; whatever else it sends is skipped."""
         self.failedByMe = True

@@ -16,23 +16,12 @@ from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
 from relay.hub.heartbeat import Heartbeat
-from relay.hub.outlet import Outlet, Wishes
+from relay.hub.reception import Manners, Reception
 from relay.hub.session import AgentSession
 
 PROOF_SERVES = 1.0  #: seconds in which a sign of life that was asked for serves for all newcomers
 DUPLICATE_RETRY = 60  #: seconds, the contract's lower bound after 4000
 OVERLOAD_RETRY = (1.0, 10.0)  #: seconds, spread
-
-
-@dataclass(frozen=True, slots=True)
-class Manners:
-    """What the relay says of itself, and how it treats duplicates. Times in seconds."""
-
-    heartbeat: float
-    ack_timeout: float
-    on_duplicate: str  #: ``reject``, ``replace`` or ``choice`` (the newcomer's)
-    node: str
-    server: str
 
 
 @dataclass(slots=True)
@@ -58,6 +47,7 @@ class Registry:
         self._directory = directory
         self._heartbeat = heartbeat
         self._manners = manners
+        self._reception = Reception(context, heartbeat, manners)
         self._bucket = Bucket(context.limits.registrations)
         self._probes: dict[str, Probe] = {}
         self._proved: dict[str, float] = {}
@@ -75,22 +65,7 @@ class Registry:
         elif session.agent:
             self._decide(session, frame)
         else:
-            self._introduce(session, frame)
-
-    def _introduce(self, session: AgentSession, frame: Register) -> None:
-        """A session that only publishes: it holds no agent."""
-        wishes = self._granted(frame)
-        context = self._context
-        outlet = Outlet(
-            context.secret(),
-            session.transport,
-            wishes,
-            clock=context.clock,
-            pressure=context.pressure,
-            limits=context.limits,
-            watched=lambda _id: False,
-        )
-        self._welcome(session, outlet, wishes)
+            self._reception.welcome(session, frame, lambda _id: False)
 
     def spread(self) -> int:
         return policy.spread(*OVERLOAD_RETRY, self._context.random.uniform)
@@ -120,55 +95,13 @@ class Registry:
         return wish == "replace" or (wish == "choice" and frame.on_duplicate == "replace")
 
     def _admit(self, session: AgentSession, frame: Register) -> None:
-        agent, context = session.agent, self._context
+        agent = session.agent
         session.took_over = session.took_over or frame.resume
-        wishes = self._granted(frame)
-        outlet = Outlet(
-            context.secret(),
-            session.transport,
-            wishes,
-            clock=context.clock,
-            pressure=context.pressure,
-            limits=context.limits,
-            watched=self._couriers.of(agent).acks.watches,
-            holds=session.holds,
-        )
         self.holders[agent] = session
-        now = context.wall()
+        now = self._context.wall()
         self._directory.seen(agent, now)
-        context.ledger.seen(agent, now)
-        self._welcome(session, outlet, wishes)
-
-    def _granted(self, frame: Register) -> Wishes:
-        limits = self._context.limits
-        return Wishes(
-            max_in_flight=min(frame.max_in_flight or limits.default_in_flight, limits.max_in_flight),
-            ack_wait=limits.ack_wait if frame.ack_wait is None else min(frame.ack_wait, limits.ack_wait_max),
-            max_frame=frame.max_frame,
-            raw=frame.raw,
-            batch=frame.batch,
-        )
-
-    def _welcome(self, session: AgentSession, outlet: Outlet, wishes: Wishes) -> None:
-        context, manners, agent = self._context, self._manners, session.agent
-        self._heartbeat.add(session, outlet)
-        registered = wire.registered(
-            agent=agent or None,
-            session=outlet.session,
-            queued=context.ledger.depth(agent).count,
-            heartbeat=manners.heartbeat,
-            ack_timeout=manners.ack_timeout,
-            ack_wait=wishes.ack_wait,
-            max_in_flight=wishes.max_in_flight,
-            durable=context.ledger.store.durable,
-            server=manners.server,
-            node=manners.node,
-            limits=context.limits,
-        )
-        if agent:
-            about = {"session": outlet.session, "client": session.client, "remote": session.transport.peer}
-            context.chronicle.bulletin.tell("agent.connected", agent, **about)
-        session.admitted(outlet, registered)
+        self._context.ledger.seen(agent, now)
+        self._reception.welcome(session, frame, self._couriers.of(agent).acks.watches)
 
     # -- the end of a session
 
@@ -268,4 +201,5 @@ class Registry:
         session.transport.send(wire.error("duplicate", detail, holder=about))
         session.close(Close.DUPLICATE, "duplicate", retry_after=DUPLICATE_RETRY)
         refused = {"client": session.client, "remote": session.transport.peer}
+        self.log.info("{agent} is held by another connection: {remote} is refused", agent=holder.agent, **refused)
         self._context.chronicle.bulletin.tell("agent.conflict", holder.agent, **refused)

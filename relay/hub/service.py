@@ -25,8 +25,9 @@ from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
 from relay.hub.mending import Mending
 from relay.hub.pressure import Pressure
+from relay.hub.reception import Manners
 from relay.hub.records import Records
-from relay.hub.registry import Manners, Registry
+from relay.hub.registry import Registry
 from relay.hub.session import AgentSession
 from relay.hub.views import Views
 

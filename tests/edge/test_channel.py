@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from relay.core.limits import Limits
-from relay.edge.channel import LINGER_BYTES, LINGER_SECONDS
+from relay.edge.gate import LINGER_BYTES, LINGER_SECONDS
 from tests.conftest import LoggedFailures
 from tests.edge.support import Client, House, get, post, queued, request, upgrade
 

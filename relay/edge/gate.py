@@ -1,0 +1,216 @@
+"""One HTTP connection: whole and sound heads only, absolute deadlines, and an answer also to what is refused half-way.
+
+Twisted's channel measures idle time, which every byte renews; it closes on a large head without a word, and lets heads
+through that a proxy may read differently. So a head is collected and judged here before Twisted's parser sees it.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.interfaces import IProtocol, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+
+from relay.core.problems import Problem
+from relay.edge import head
+from relay.edge.answer import last_words, of_problem
+from relay.edge.deadline import Deadline
+
+if TYPE_CHECKING:
+    from relay.edge.request import DoorRequest
+    from relay.edge.site import DoorSite
+
+#: After an answer that came before the end of the request, so much more is read and thrown away, for so long (bytes,
+#: seconds). A socket that is closed with something unread is reset, and the answer may be lost with it.
+LINGER_BYTES: Final = 4 * 1024 * 1024
+LINGER_SECONDS: Final = 2.0
+
+log = Logger()
+
+
+class Phase(enum.Enum):
+    """Where a connection stands."""
+
+    FRESH = "fresh"  #: accepted; nothing came yet
+    IDLE = "idle"  #: between two requests
+    HEAD = "head"  #: a head has begun
+    BODY = "body"  #: the head is whole, the body is not
+    BUSY = "busy"  #: a request is being answered
+    REFUSED = "refused"  #: answered before its end; what still comes is thrown away
+    CLOSING = "closing"  #: the last bytes are on their way
+    UPGRADED = "upgraded"  #: it speaks another protocol now
+
+
+class GateChannel(HTTPChannel):
+    """Twisted's channel with a gate in front of it and one deadline at a time."""
+
+    transport: Any
+    site: DoorSite
+    requests: list[DoorRequest]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._phase = Phase.FRESH
+        self._ahead = b""  #: what the parser has not seen yet
+        self._body_began = 0.0
+        self._room = LINGER_BYTES
+        self._successor: IProtocol | None = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._limits = self.site.limits
+        # Twisted's own bounds would close without an answer: ours come first.
+        self.MAX_LENGTH = self.totalHeadersSize = self._limits.head_bytes
+        self.maxHeaders = self._limits.header_count
+        self._deadline = Deadline(self.site.clock, self._overdue)
+        self._deadline.after(self._limits.head_seconds)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._deadline.stop()
+        if self._successor is None:
+            super().connectionLost(reason)
+        else:
+            self._successor.connectionLost(reason)
+
+    # -- what comes in
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._successor is not None:
+            self._successor.dataReceived(data)
+        elif self._phase in (Phase.REFUSED, Phase.CLOSING):
+            self._discard(len(data))
+        else:
+            self._ahead += data
+            # Twisted's parser plays back what came early by calling this method from within: the outer call goes on.
+            while self._ahead and not self._busyReceiving and self._feed():
+                pass
+
+    def _feed(self) -> bool:
+        """Give the parser what it can take now; False when there is nothing more for it."""
+        if self.line_mode:
+            whole = self._take_head()
+            if not whole:
+                return False
+            super().dataReceived(whole)
+        else:
+            data, self._ahead = self._ahead, b""
+            super().dataReceived(data)
+        if self._successor is not None and self._ahead:
+            data, self._ahead = self._ahead, b""
+            self._successor.dataReceived(data)
+        return self._phase is not Phase.REFUSED
+
+    def _take_head(self) -> bytes:
+        """A whole and sound head from what came; empty if it is not whole, or was refused."""
+        self._ahead = self._ahead.removeprefix(b"\r\n")  # RFC 9112 section 2.2: old clients end a body with one more
+        if not self._ahead:
+            return b""
+        end = self._ahead.find(head.END)
+        size = end + len(head.END) if end >= 0 else len(self._ahead)
+        if size > self._limits.head_bytes:
+            self.refuse(Problem("headers-too-large", f"a request's head may have {self._limits.head_bytes} bytes"))
+            return b""
+        if end < 0:
+            self._head_began()
+            return b""
+        whole, self._ahead = self._ahead[:size], self._ahead[size:]
+        try:
+            head.check(whole, self._limits.header_count)
+        except Problem as problem:
+            self.refuse(problem)
+            return b""
+        return whole
+
+    def _head_began(self) -> None:
+        if self._phase is Phase.IDLE:
+            self._deadline.after(self._limits.head_seconds)
+        self._phase = Phase.HEAD  # the first head of a connection is due by the clock that began with accept
+
+    def allHeadersReceived(self) -> None:
+        request = self.requests[-1]
+        self.persistent = self.checkPersistence(request, self._version)
+        request.gotLength(self.length)
+        try:
+            request.begin(self._command, self._path, self._version, self.length)
+        except Problem as problem:
+            if self.length != 0:
+                self.refuse(problem)
+                return
+            request.refusal = problem
+        self._phase = Phase.BODY
+        self._body_began = self.site.clock.seconds()
+        self.brought(0)
+        # Only after what can be refused by the head alone: who waits for this has not sent the body yet.
+        if (
+            self.length != 0
+            and self._version == b"HTTP/1.1"
+            and "100-continue" in map(str.lower, request.values(b"expect"))
+        ):
+            self._send100Continue()
+
+    def brought(self, received: int) -> None:
+        """The body has so many bytes by now: the more there are, the later it is overdue."""
+        if self._phase is Phase.BODY:
+            self._deadline.at(self._body_began + self._limits.body_grace + received / self._limits.body_rate)
+
+    def allContentReceived(self) -> None:
+        if self._phase is Phase.REFUSED:
+            return
+        self._phase = Phase.BUSY
+        self._deadline.clear()
+        super().allContentReceived()
+
+    def requestDone(self, request: DoorRequest) -> None:
+        if self.persistent:
+            self._phase = Phase.IDLE
+            self._deadline.after(self._limits.idle_seconds)
+        super().requestDone(request)
+        if self._waitingForTransport:
+            # Twisted does this only where the answer before was late. Who asks on and never reads would fill memory.
+            self._networkProducer.pauseProducing()
+
+    # -- the end
+
+    def refuse(self, problem: Problem) -> None:
+        """Answer a request that has not wholly come, and close."""
+        if self._phase in (Phase.REFUSED, Phase.CLOSING):
+            return
+        self._phase = Phase.REFUSED
+        self._ahead = b""
+        self.clearLineBuffer()
+        self.transport.write(last_words(of_problem(problem), self.site.date()))
+        if ITCPTransport.providedBy(self.transport) and not self.isSecure():
+            self.transport.loseWriteConnection()
+        self._deadline.after(LINGER_SECONDS)
+
+    def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802  Twisted's name
+        self.refuse(Problem("invalid-request", "the request is malformed"))
+
+    def _discard(self, count: int) -> None:
+        self._room -= count
+        if self._room < 0:
+            self._networkProducer.pauseProducing()
+
+    def loseConnection(self) -> None:
+        # A peer that does not read would never let it end.
+        self._phase = Phase.CLOSING
+        self._deadline.after(self._limits.close_seconds)
+        super().loseConnection()
+
+    def _overdue(self) -> None:
+        if self._phase in (Phase.HEAD, Phase.BODY):
+            self.refuse(Problem("request-timeout", self._patience()))
+        elif self._phase is Phase.CLOSING:
+            self.transport.abortConnection()
+        else:
+            self.loseConnection()
+
+    def _patience(self) -> str:
+        limits = self._limits
+        if self._phase is Phase.HEAD:
+            return f"a request's head, ended by an empty line (CR LF), must be whole within {limits.head_seconds:g} s"
+        return f"a body must bring {limits.body_rate} bytes a second after its first {limits.body_grace:g} s"

@@ -1,0 +1,78 @@
+"""What a session is granted and told when it is registered (protocol 2.1 and 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relay.core import wire
+from relay.core.wire import Register
+from relay.hub.context import Context
+from relay.hub.heartbeat import Heartbeat
+from relay.hub.outlet import Outlet, Wishes
+from relay.hub.session import AgentSession
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What the relay says of itself, and how it treats duplicates. Times in seconds."""
+
+    heartbeat: float
+    ack_timeout: float
+    on_duplicate: str  #: ``reject``, ``replace`` or ``choice`` (the newcomer's)
+    node: str
+    server: str
+
+
+class Reception:
+    """Gives a session its way out, and says ``registered``."""
+
+    def __init__(self, context: Context, heartbeat: Heartbeat, manners: Manners) -> None:
+        self._context = context
+        self._heartbeat = heartbeat
+        self._manners = manners
+
+    def welcome(self, session: AgentSession, frame: Register, watched: Callable[[str], bool]) -> None:
+        """The session is registered. ``watched``: does a POST wait for that message?"""
+        context, wishes = self._context, self._granted(frame)
+        outlet = Outlet(
+            context.secret(),
+            session.transport,
+            wishes,
+            clock=context.clock,
+            pressure=context.pressure,
+            limits=context.limits,
+            watched=watched,
+            holds=session.holds,
+        )
+        self._heartbeat.add(session, outlet)
+        if session.agent:
+            about = {"session": outlet.session, "client": session.client, "remote": session.transport.peer}
+            context.chronicle.bulletin.tell("agent.connected", session.agent, **about)
+        session.admitted(outlet, self._registered(session.agent, outlet, wishes))
+
+    def _granted(self, frame: Register) -> Wishes:
+        limits = self._context.limits
+        return Wishes(
+            max_in_flight=min(frame.max_in_flight or limits.default_in_flight, limits.max_in_flight),
+            ack_wait=limits.ack_wait if frame.ack_wait is None else min(frame.ack_wait, limits.ack_wait_max),
+            max_frame=frame.max_frame,
+            raw=frame.raw,
+            batch=frame.batch,
+        )
+
+    def _registered(self, agent: str, outlet: Outlet, wishes: Wishes) -> bytes:
+        context, manners = self._context, self._manners
+        return wire.registered(
+            agent=agent or None,
+            session=outlet.session,
+            queued=context.ledger.depth(agent).count,
+            heartbeat=manners.heartbeat,
+            ack_timeout=manners.ack_timeout,
+            ack_wait=wishes.ack_wait,
+            max_in_flight=wishes.max_in_flight,
+            durable=context.ledger.store.durable,
+            server=manners.server,
+            node=manners.node,
+            limits=context.limits,
+        )
