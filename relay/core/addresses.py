@@ -8,6 +8,7 @@ from typing import Final
 
 Address = IPv4Address | IPv6Address
 
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")  # RFC 4291 section 2.5.5.2
 _NAT64: Final = IPv6Network("64:ff9b::/96")  # RFC 6052
 #: Where translation within a network has its addresses. Each operator puts IPv4 at another place in them (RFC 6052
 #: section 2.2), so that nobody else can tell which one is meant: all of them are private.
@@ -47,9 +48,7 @@ def forms(address: Address) -> Iterator[Address]:
 def _wrapped(address: IPv6Address) -> Iterator[int]:
     number = int(address)
     last = number & 0xFFFFFFFF
-    if address.ipv4_mapped is not None or address in _NAT64 or address in _TRANSLATED:
-        yield last
-    elif address in _COMPATIBLE and last > 1:
+    if any(address in network for network in (_MAPPED, _NAT64, _TRANSLATED)) or (address in _COMPATIBLE and last > 1):
         yield last
     elif address in _SIX_TO_FOUR:
         yield number >> 80 & 0xFFFFFFFF

@@ -19,6 +19,7 @@ from relay.store.ends import discard, end, queued, requeue
 from relay.store.pruning import trim
 from relay.store.puts import put
 from relay.store.rounds import Round, rounds
+from relay.store.telling import note
 from relay.store.work import Answer, Work
 
 SEEN: Final = "INSERT INTO agents VALUES {} ON CONFLICT (agent) DO UPDATE SET last_seen = excluded.last_seen"
@@ -27,10 +28,6 @@ REVISE: Final = (
     " first_failure_at = new.column5, not_before = new.column6, timeline ="
     f" iif(length(messages.timeline) < {timeline.MOST_CHARACTERS}, messages.timeline || new.column7, messages.timeline)"
     " FROM (VALUES {}) AS new WHERE place = new.column1"
-)
-CALLBACK: Final = (
-    "INSERT INTO callbacks (id, url, body, tries, due_at) VALUES {} ON CONFLICT (id) DO UPDATE SET"
-    " url = excluded.url, body = excluded.body, tries = excluded.tries, due_at = excluded.due_at"
 )
 TOLD: Final = "DELETE FROM callbacks WHERE id IN (SELECT value FROM json_each(?))"
 
@@ -75,5 +72,4 @@ def call_back(work: Work, words: dict[str, Callback | Told]) -> None:
     told = [op.id for op in words.values() if isinstance(op, Told)]
     if told:
         work.connection.execute(TOLD, (json.dumps(told),))
-    due = [op for op in words.values() if isinstance(op, Callback)]
-    work.execute(CALLBACK, [(op.id, op.url, op.body, op.tries, op.due_at) for op in due])
+    note(work, [op for op in words.values() if isinstance(op, Callback)])

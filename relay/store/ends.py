@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 from relay.core.model import Depth, Discard, End, Requeue, Revise, Status
 from relay.store import timeline
 from relay.store.ending import is_letter, requeued
+from relay.store.telling import owe
 from relay.store.work import Work
 
 Op = TypeVar("Op", Revise, End)
@@ -83,6 +84,7 @@ def conclude(work: Work, found: Sequence[Found]) -> None:
     """Remember how these ended. Only dead letters keep their row."""
     if not work.lean:
         remember(work, found)
+    owe(work, [(place, op) for _, op, place, _ in found])
     letters = [each for each in found if is_letter(each[1])]
     work.execute(
         KEEP,

@@ -35,6 +35,7 @@ from relay.store.paging import PageMaker
 from relay.store.queues import Held, Queues
 from relay.store.recall import Keys, Letters, Pasts
 from relay.store.retention import SEEN_COUNT, SEEN_SECONDS
+from relay.store.telling import owed
 
 Answer = Depth | Kept | None
 
@@ -143,6 +144,8 @@ class Shelf:
         past = past_of(held, op)
         self._pasts.add(past)
         self._pasts.prune(now)
+        if (callback := owed(held.record.message, op, held.record.trials.attempts)) is not None:
+            self._callbacks[op.id] = callback
         if is_letter(op):
             trials = replace(held.record.trials, attempts=past.attempts)
             self._letters.add(Letter(replace(held.record, trials=trials), replace(past, reply=None)), held.ttl)
