@@ -149,13 +149,12 @@ def test_an_agent_id_is_decoded_once(relay: Daemon) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["TTL: 0", "Topic: weather", "Idempotency-Key: k1", "Callback-URL: https://example.org/", "Relay-Meta-Room: 1"],
+    ["TTL: soon", "Topic: two words", "Idempotency-Key: ", "Callback-URL: https://example.org/", "Relay-Meta-: 1"],
 )
-def test_a_header_that_is_not_built_yet_is_never_ignored(relay: Daemon, header: str) -> None:
+def test_a_malformed_header_is_never_ignored(relay: Daemon, header: str) -> None:
     name, _, value = header.partition(": ")
     answer = post(relay.port, "headers", "1", headers={name: value})
     assert answer.outcome == "400 invalid-header"
-    assert name.lower() in answer.json["detail"].lower()
 
 
 def test_traces_and_unknown_preferences_are_let_through(relay: Daemon) -> None:

@@ -132,16 +132,6 @@ def test_a_body_with_a_content_encoding_is_refused(house: House, coding: str) ->
     assert (answer.status, answer.problem) == (415, "unsupported-media-type")
 
 
-@pytest.mark.parametrize(
-    "name", ["ttl", "TTL", "topic", "Idempotency-Key", "callback-url", "Relay-Meta-Room", "relay-meta-x"]
-)
-def test_a_header_that_is_not_built_yet_is_refused_by_name(house: House, name: str) -> None:
-    answer = house.ask(post("desk-1", b"1", **{name: "0"}))
-    assert (answer.status, answer.problem) == (400, "invalid-header")
-    assert name.lower() in answer.json["detail"].lower()
-    assert house.floor.submissions == []
-
-
 def test_traces_are_let_through(house: House) -> None:
     assert house.ask(post("desk-1", b"1", traceparent="00-0af7-b7ad-01", tracestate="a=1")).status == 200
 
