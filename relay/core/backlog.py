@@ -55,6 +55,11 @@ def _still(item: tuple[float, int, int, Entry]) -> bool:
     return entry.phase is Phase.RESTING and entry.saved is Saved.YES and entry.trials.not_before == item[0]
 
 
+def _is_asked(entry: Entry) -> bool:
+    """Is the store being asked whether it has a message of that id already? Only repeats with a key share an id."""
+    return entry.phase is Phase.WAITING and entry.saved is not Saved.YES
+
+
 class Backlog:
     """Places in (cursor, floor) are still to be read; ``entries`` is the line's, what it has in mind.
 
@@ -70,6 +75,7 @@ class Backlog:
         self._ready: deque[Record] = deque()
         self._recalled: deque[Record] = deque()
         self._forgotten: list[Entry] = []
+        self._passed_over: dict[str, tuple[int, float]] = {}  #: delayed, while a repeat of it is in mind
 
     @property
     def unread(self) -> bool:
@@ -86,19 +92,29 @@ class Backlog:
         self._ready.clear()
         self._recalled.clear()
         self.resting.clear()
+        self._passed_over.clear()
 
     def spilled(self, place: int) -> None:
         """A message of the tail was left to the disk."""
         self._floor = place + 1
 
-    def rewind(self, place: int) -> None:
-        """Read from that place again; what the line has in mind is passed over."""
-        if place < self._floor:
-            self._cursor = min(self._cursor, place - 1)
-
     def ahead(self) -> bool:
         """Does something here wait for its first send?"""
         return self.unread or any(record.trials.attempts == 0 for record in self._ready)
+
+    def blocked(self) -> bool:
+        """Does the next one wait for what the store says to a repeat of it? What else is in mind is passed over."""
+        while self._ready and (entry := self._entries.get(self._ready[0].message.id)) is not None:
+            if _is_asked(entry):
+                return True
+            self._ready.popleft()
+        return False
+
+    def withdrawn(self, id: str) -> None:
+        """The repeat of that message is in mind no more."""
+        if (delayed := self._passed_over.pop(id, None)) is not None:
+            place, not_before = delayed
+            self.resting.push(self.learn(place, id, Phase.RESTING, Trials(not_before=not_before)))
 
     def next(self, now: float, session: int) -> Step | None:
         """What comes next from the disk: what has rested, then what was read, then what is still to be read."""
@@ -110,10 +126,8 @@ class Backlog:
             if entry is not None and entry.phase is Phase.RESTING:
                 return Send(self._recalled[0], entry)
             self._recalled.popleft()
-        while self._ready:
-            if self._ready[0].message.id not in self._entries:
-                return Send(self._ready[0], None)
-            self._ready.popleft()
+        if self._ready:
+            return Send(self._ready[0], None)
         if self.unread:
             self.reading = True
             return Read(session, self._cursor, self._floor)
@@ -138,11 +152,17 @@ class Backlog:
         """What ``Read`` gave. Rows that the line has in mind are no news."""
         if step.session == session:
             self._cursor = max(self._cursor, page.last if page.more else step.before - 1)
-            self._ready.extend(record for record in page.records if record.message.id not in self._entries)
+            self._ready.extend(record for record in page.records if self._is_news(record.message.id))
             for place, id, not_before in page.delayed:
-                if id not in self._entries:
+                if id in self._entries and self._is_news(id):
+                    self._passed_over[id] = (place, not_before)
+                elif id not in self._entries:
                     self.resting.push(self.learn(place, id, Phase.RESTING, Trials(not_before=not_before)))
         self._was_read()
+
+    def _is_news(self, id: str) -> bool:
+        entry = self._entries.get(id)
+        return entry is None or _is_asked(entry)
 
     def recalled(self, step: Recall, page: Page, session: int) -> None:
         """What ``Recall`` gave. What it did not give has ended."""

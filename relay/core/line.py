@@ -70,6 +70,8 @@ class Line:
         """
         if not self.live or self._unsettled or self.topics.replacing or self._backlog.reading:
             return None
+        if self._backlog.blocked():
+            return None
         step = self._backlog.next(now, self._session)
         first = self._tail.first()
         if step is not None or first is None or first.saved is not Saved.YES or first.message is None:
@@ -149,6 +151,15 @@ class Line:
             self.end(entry)
         self._backlog.forget(entry)
 
+    def withdraw(self, entry: Entry) -> None:
+        """The store did not take it, perhaps because it has a message of that id: then that one goes its way."""
+        if entry.phase is Phase.ENDED:
+            return  # until its end is recorded
+        self.end(entry)
+        if self.entries.get(entry.id) is entry:
+            del self.entries[entry.id]
+            self._backlog.withdrawn(entry.id)
+
     def tombstone(self, id: str) -> Entry:
         """An end of a message that only the disk has: it must not be sent though the disk still shows it."""
         self._backlog.drop(id)
@@ -161,10 +172,6 @@ class Line:
             self._time(self._backlog.learn(0, id, Phase.RESTING, Trials(not_before=not_before)))
 
     # -- the disk
-
-    def reread(self, place: int) -> None:
-        """Something of that place is on the disk after all, though it was in mind when the disk was read."""
-        self._backlog.rewind(place)
 
     def arrived(self, step: Read, page: Page) -> None:
         """What ``Read`` gave."""

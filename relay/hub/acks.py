@@ -32,6 +32,7 @@ class Waiter:
     error: StoreUnavailable | None = None  #: the store could not take it, and it is gone
     known: Known | None = None  #: its idempotency key names another message, and this one is gone
     recorded: bool = False  #: does the store know its end?
+    urgent: bool = False  #: now or never: it is sent although its time to live is over
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
     over: Deferred[Reason | None] | None = None  #: pending while it waits
     followers: list[Waiter] = field(default_factory=list)  #: repeats of the same POST
@@ -65,9 +66,9 @@ class AckTable:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def expect(self, id: str, *, line: bool = False) -> Waiter:
+    def expect(self, id: str, *, line: bool = False, urgent: bool = False) -> Waiter:
         """From now on whatever happens to the message is told to this waiter, until ``answered``."""
-        waiter = self._waiters[id] = Waiter(id, line=line)
+        waiter = self._waiters[id] = Waiter(id, line=line, urgent=urgent)
         self._crowd.came()
         self.lines += line
         return waiter
@@ -97,6 +98,11 @@ class AckTable:
     def has(self, id: str) -> bool:
         """Does somebody wait to hear of it?"""
         return id in self._waiters
+
+    def is_urgent(self, id: str) -> bool:
+        """Is it sent for the first time now, or never? Its POST waits for that."""
+        waiter = self._waiters.get(id)
+        return waiter is not None and waiter.urgent and not waiter.attempts
 
     def watches(self, id: str) -> bool:
         """Does a POST wait for this message still? Then it is not sent again."""

@@ -31,12 +31,12 @@ def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> 
     entry = courier.line.entries.get(id)
     if entry is None:
         _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
-    elif entry.phase in (Phase.FLYING, Phase.RESTING):
+    elif entry.phase is Phase.ENDED:
+        courier.context.ledger.when_recorded(courier.agent, id, then)
+    else:  # it may even wait for its first send: a repeat with its key, of what an earlier session sent
         courier.end(entry, Status.DELIVERED, reply=reply, then=then)
         if courier.outlet is not None:
             courier.outlet.widen()
-    else:
-        then(entry.phase is Phase.ENDED)
 
 
 class Tally:
@@ -71,10 +71,10 @@ def refuse(courier: Courier, nack: Nack) -> None:
             courier.end(entry, Status.REJECTED, nack.reason or "")
     else:
         delay = None if nack.delay is None else min(nack.delay, LONGEST_NACK_DELAY)
-        if entry is None:
+        if entry is None and courier.line.live:  # without a session it waits for the next one as it is
             pause = policy.nack_pause(1) if delay is None else delay
             courier.line.defer(nack.id, courier.context.wall() + pause)
-        elif entry.phase is Phase.FLYING:
+        elif entry is not None and entry.phase is Phase.FLYING:
             _again_later(courier, entry, delay, nack.reason)
     courier.pump()
 
@@ -97,12 +97,12 @@ def _again_later(courier: Courier, entry: Entry, delay: float | None, reason: st
 def still_working(courier: Courier, ids: Sequence[str]) -> None:
     """The redelivery clock starts afresh."""
     outlet = courier.outlet
-    if outlet is None:
-        return
-    for id in ids:
-        entry = courier.line.entries.get(id)
-        if entry is not None and entry.phase is Phase.FLYING:
-            outlet.redelivery.start(entry, outlet.flow_time())
+    if outlet is not None:
+        for id in ids:
+            entry = courier.line.entries.get(id)
+            if entry is not None and entry.phase is Phase.FLYING:
+                outlet.redelivery.start(entry, outlet.flow_time())
+    courier.pump()
 
 
 def _end_unseen(

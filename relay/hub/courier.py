@@ -24,6 +24,11 @@ def nothing(had: bool) -> None:
     """Nobody waits for that."""
 
 
+def is_buried(message: Message, status: Status, reason: str) -> bool:
+    """Is it kept as a dead letter, though it was never durable? What was now or never has no other time."""
+    return (reason in DEAD_LETTERS or status is Status.REJECTED) and message.expires_at > message.created_at
+
+
 class Courier:
     """One agent's messages on their way. Lives as long as there is a session, or something under way."""
 
@@ -59,12 +64,12 @@ class Courier:
             ahead=self.line.ahead(),
         )
 
-    def accept(self, message: Message) -> Entry:
-        """It takes its place at the end of the agent's order."""
+    def accept(self, message: Message, *, again: bool = False) -> Entry:
+        """It takes its place at the end of the agent's order. ``again``: a dead letter, which replaces nothing."""
         self.hold(1, len(message.payload))
         entry = self.line.accept(self.context.next_place(), message)
-        for other in self.line.topics.others(entry):
-            if other.phase is Phase.FLYING:
+        for other in () if again else self.line.topics.others(entry):
+            if other.phase is Phase.FLYING and not other.replaced_by:
                 other.replaced_by = entry.id
         self.context.chronicle.note(self.agent, entry, "accepted")
         return entry
@@ -147,7 +152,7 @@ class Courier:
 
     def _send(self, step: Send, outlet: Outlet) -> bool:
         message = step.record.message
-        if message.expires_at <= self.context.wall():
+        if message.expires_at <= self.context.wall() and not self.acks.is_urgent(message.id):
             self.end(self.line.unsendable(step), Status.EXPIRED, "expired")
             return True
         if not outlet.takes(wire.estimate(message)):
@@ -182,7 +187,7 @@ class Courier:
         if saved is Saved.NO:
             assert message is not None
             self.hold(-1, -entry.size)
-            if reason in DEAD_LETTERS or status is Status.REJECTED:
+            if is_buried(message, status, reason):
                 saving.bury(self, entry, message)
                 self._record(entry, status, reason, reply, then)
             else:
@@ -203,7 +208,13 @@ class Courier:
             return
         entry = self.line.tombstone(id)
         entry.events.append(self.context.chronicle.event(status.value, session=self._session, detail=reason or None))
-        self._record(entry, status, reason, reply, then)
+
+        def recorded(had: bool) -> None:
+            if had:
+                self.context.chronicle.tell(self.agent, id, status.value, detail=reason or None)
+            then(had)
+
+        self._record(entry, status, reason, reply, recorded)
         self.acks.end(id, Ending(status, reason, reply))
 
     @property
@@ -229,8 +240,6 @@ class Courier:
             self.line.forget(entry)
             self.acks.recorded(entry.id)
             self.context.chronicle.ended(entry.id)
-            if had and not entry.place:
-                self.context.chronicle.tell(self.agent, entry.id, status.value, detail=reason or None)
             then(had)
             self.pump()
 

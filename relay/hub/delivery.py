@@ -10,9 +10,9 @@ from relay.core.model import Outcome, Submission
 from relay.core.problems import Problem
 from relay.hub import repeat
 from relay.hub.context import Context
-from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
+from relay.hub.overflow import Overflow
 from relay.hub.post import Post, make_message
 
 FULL_RETRY = 30  #: seconds, ``Retry-After`` of a full queue
@@ -24,8 +24,12 @@ class Delivery:
 
     log = Logger()
 
-    def __init__(self, context: Context, couriers: Couriers, directory: Directory) -> None:
+    def __init__(
+        self, context: Context, couriers: Couriers, directory: Directory, overflow: Overflow | None = None
+    ) -> None:
+        """``overflow``: what makes room in a full queue; without it what is new is refused."""
         self._context = context
+        self._overflow = overflow
         self._couriers = couriers
         self._directory = directory
 
@@ -44,20 +48,20 @@ class Delivery:
 
     async def _deliver(self, submission: Submission, line: bool) -> Outcome:
         self._check(submission)
-        courier = self._couriers.of(submission.agent)
         try:
-            outcome = await self._post(submission, courier, line)
+            outcome = await self._post(submission, line)
         finally:
-            courier.pump()  # it may have been made for this message alone
+            self._couriers.of(submission.agent).pump()  # it may have been made for this message alone
         if outcome.reason is not None:
             self._directory.seen(submission.agent, 0.0)
         return outcome
 
-    async def _post(self, submission: Submission, courier: Courier, line: bool) -> Outcome:
+    async def _post(self, submission: Submission, line: bool) -> Outcome:
         if submission.key is not None:
-            return await repeat.deliver(self._context, courier, submission, line)
+            return await repeat.deliver(self._context, self._couriers, submission, line)
         now = self._context.wall()
         message = make_message(submission, self._context.message_id(), now, self._context.limits)
+        courier = self._couriers.of(submission.agent)
         return await Post(self._context, courier, message, submission, line=line).answer()
 
     def _check(self, submission: Submission) -> None:
@@ -69,10 +73,12 @@ class Delivery:
         depth = context.ledger.depth(submission.agent)
         if courier is not None:
             depth += courier.held
-        if depth.count >= limits.queue_count or depth.bytes + size > limits.queue_bytes:
-            detail = f"{depth.count} messages and {depth.bytes} bytes are queued for this agent; "
-            detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
-            raise Problem("queue-full", detail, retry_after=FULL_RETRY)
         total = context.ledger.total
         if total.count >= limits.total_count or total.bytes + context.pressure.held + size > limits.total_bytes:
             raise Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY)
+        if depth.count >= limits.queue_count or depth.bytes + size > limits.queue_bytes:
+            if self._overflow is not None and self._overflow.makes_room(self._couriers.of(submission.agent), size):
+                return
+            detail = f"{depth.count} messages and {depth.bytes} bytes are queued for this agent; "
+            detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
+            raise Problem("queue-full", detail, retry_after=FULL_RETRY)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from relay.core.model import NOTHING, Depth, Discard, End, Kept, Put, Requeue, Revise, Seen, Snapshot, Trials, Write
+from relay.core.model import (
+    NOTHING,
+    Callback,
+    Depth,
+    Discard,
+    End,
+    Kept,
+    Put,
+    Requeue,
+    Revise,
+    Seen,
+    Snapshot,
+    Told,
+    Trials,
+    Write,
+)
 from relay.core.ports import MessageStore, StoreUnavailable
 
 REFUSAL_SECONDS = 5.0
+AT_A_TIME = 1000  #: ends that could not be recorded and are tried again
 
 
 class Ledger:
@@ -27,6 +44,7 @@ class Ledger:
         self.total = NOTHING
         self._depths: dict[str, Depth] = {}
         self._unrecorded: dict[str, dict[str, _Owed]] = {}
+        self._failed: dict[_Owed, None] = {}  #: of these the writes that failed; the others are under way
 
     def opened(self, snapshot: Snapshot) -> None:
         """Take over what the store holds."""
@@ -93,6 +111,10 @@ class Ledger:
         """Forget a dead letter. Raises StoreUnavailable."""
         await self._write(op)
 
+    async def call_back(self, op: Callback | Told) -> None:
+        """Note what is to be told to a URL, or that it was. Raises StoreUnavailable."""
+        await self._write(op)
+
     def seen(self, agent: str, at: float) -> None:
         """Note that the agent was here at that Unix time."""
         self._quietly(self._write(Seen(agent, at)))
@@ -108,8 +130,26 @@ class Ledger:
         self._unrecorded.setdefault(end.agent, {})[end.id] = owed
         self._quietly(self._record(owed))
 
+    def when_recorded(self, agent: str, id: str, recorded: Callable[[bool], object]) -> None:
+        """The same for somebody else who asks about that end; at once, with True, if it is recorded already."""
+        owed = self._unrecorded.get(agent, {}).get(id)
+        if owed is None:
+            recorded(True)
+            return
+        first = owed.recorded
+
+        def both(had: bool) -> None:
+            first(had)
+            recorded(had)
+
+        owed.recorded = both
+
     async def _record(self, owed: _Owed) -> None:
-        left = await self._write(owed.end)
+        try:
+            left = await self._write(owed.end)
+        except StoreUnavailable:
+            self._failed[owed] = None
+            raise
         assert left is None or isinstance(left, Depth)
         agent = owed.end.agent
         waiting = self._unrecorded.get(agent, {})
@@ -122,13 +162,12 @@ class Ledger:
         owed.recorded(left is not None)
 
     def try_again(self) -> None:
-        """Record what could not be recorded, if the store was away. Called once a second."""
-        if self.up:
-            return
-        owed = [owed for ends in self._unrecorded.values() for owed in ends.values()]
-        for item in owed[:1000]:
+        """Record what could not be recorded; ask a store that was away whether it is back. Called once a second."""
+        owed = list(itertools.islice(self._failed, AT_A_TIME))
+        for item in owed:
+            del self._failed[item]
             self._quietly(self._record(item))
-        if not owed:
+        if not owed and not self.up:
             self.revise(Revise("", "", Trials()))
 
     def _add(self, agent: str, change: Depth) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from relay.core.entry import Phase, Saved
+from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import Discard, Letter, MessageView, Past, Requeue, Standing, Status
 from relay.core.ports import StoreUnavailable
 from relay.core.problems import Problem
@@ -49,7 +51,6 @@ class Mending:
 
     async def empty(self, agent: str) -> int:
         """See ``Floor.empty``."""
-        courier = self._couriers.of(agent)
         ended, after = 0, 0
         store, before = self._context.ledger.store, self._context.last_place + 1
         while True:
@@ -57,27 +58,31 @@ class Mending:
                 page = await store.page(agent, after, before, 0.0, SLICE, self._context.limits.page_bytes)
             except StoreUnavailable:
                 raise unavailable() from None
+            courier = self._couriers.of(agent)
             ids = [record.message.id for record in page.records] + [id for _place, id, _due in page.delayed]
             ended += sum(self._take_out(courier, id, Status.CANCELLED, "emptied") for id in ids)
+            courier.pump()
             after = page.last
             if not page.more:
-                courier.pump()
                 return ended
 
     async def requeue(self, id: str) -> MessageView:
         """See ``Floor.requeue``."""
         letter = await self._letter(id)
         message = letter.record.message
-        courier = self._couriers.of(message.agent)
         depth, limits = self._context.ledger.depth(message.agent), self._context.limits
         if depth.count >= limits.queue_count or depth.bytes + len(message.payload) > limits.queue_bytes:
             raise Problem("queue-full", "the agent's queue is full", retry_after=30)
-        entry = courier.accept(message)
+        courier = self._couriers.of(message.agent)
+        other = courier.line.entries.get(id)
+        if other is not None and other.phase is not Phase.ENDED:
+            raise Problem("not-found", "the dead letter is being requeued already")
+        entry = courier.accept(message, again=True)
         entry.saved = Saved.SAVING
         courier.line.writing(entry)
         kept = False
         try:
-            kept = await self._context.ledger.requeue(Requeue(id, entry.place, self._context.wall()), message.agent)
+            kept = await self._put_back(entry, letter)
         except StoreUnavailable:
             raise unavailable() from None
         finally:
@@ -85,12 +90,27 @@ class Mending:
                 courier.line.saved(entry)
             courier.line.written(entry)
             if not kept:
-                courier.line.forget(entry)
+                courier.line.withdraw(entry)
             courier.hold(-1, -entry.size)
             courier.pump()
         if not kept:
             raise Problem("not-found", "there is no dead letter of that id any more")
         return view_of_record(letter.record, None, letter.past.timeline)
+
+    async def _put_back(self, entry: Entry, letter: Letter) -> bool:
+        ledger, message, now = self._context.ledger, letter.record.message, self._context.wall()
+        if not await ledger.requeue(Requeue(entry.id, entry.place, now), message.agent):
+            return False
+        try:
+            found = await ledger.store.find(entry.id)
+        except StoreUnavailable:
+            found = None
+        if isinstance(found, Standing):  # the store remembers its first time to live
+            entry.message = found.record.message
+        else:
+            entry.message = replace(message, expires_at=now + message.expires_at - message.created_at)
+        entry.expires_at = entry.message.expires_at
+        return True
 
     async def discard(self, id: str) -> None:
         """See ``Floor.discard``."""

@@ -72,7 +72,7 @@ class Post:
         self._wait = 0.0 if self._doubted or (line and courier.mute) else submission.wait
         self._direct = self._goes_directly()
         self._entry = courier.accept(message)
-        self._waiter = courier.acks.expect(message.id, line=line)
+        self._waiter = courier.acks.expect(message.id, line=line, urgent=self._now_or_never)
         if line:
             courier.watch_silence()
 
@@ -84,7 +84,7 @@ class Post:
             if not free or self._doubted:
                 why = self._obstacles[0].value if self._obstacles else Reason.SILENT.value
                 raise Problem("undeliverable", f"it cannot be delivered now: {why}", id=self._message.id, attempts=0)
-            return True
+            return self._key is None
         direct = free and self._key is None and outlet is not None and outlet.holds
         if direct and (self._async or self._wait <= 0) and not self._context.ledger.accepting():
             raise Problem("store-unavailable", "the store takes nothing now; nothing was sent", retry_after=STORE_RETRY)
@@ -104,8 +104,10 @@ class Post:
         saving: Deferred[None] | None = None
         if self._direct:
             self._courier.send_directly(self._entry)
-        if not self._now_or_never and self._is_saved_at_once():
+        if self._is_saved_at_once():
             saving = self._courier.save(self._entry, self._key)
+        if self._now_or_never and saving is not None:
+            await saving  # with a key: whoever repeats it must find it, and then it is sent now or never
         why = await self._wait_for_it()
         if not self._over and (self._now_or_never or self._has_expired):
             self._courier.end_unseen(self._message.id, Status.EXPIRED, "expired")
@@ -114,6 +116,8 @@ class Post:
         return await self._said(why)
 
     def _is_saved_at_once(self) -> bool:
+        if self._now_or_never:
+            return self._key is not None
         return not self._direct or self._async or self._wait <= 0 or self._courier.must_replace(self._entry)
 
     async def _wait_for_it(self) -> Reason | None:
@@ -154,7 +158,7 @@ class Post:
         waiter = self._waiter
         if waiter.known is not None:
             raise Replayed(waiter.known)
-        if waiter.error is not None:
+        if waiter.error is not None and (waiter.ending is None or self._key is not None):
             raise self._unknown(waiter.error)
         if waiter.ending is None:
             return self._kept(why)

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from relay.core import policy
-from relay.core.entry import Phase
+from relay.core.entry import Phase, Saved
 from relay.core.ids import derived_id
 from relay.core.limits import Limits
 from relay.core.model import Key, Known, Outcome, Past, Reason, Standing, Submission
@@ -14,20 +14,25 @@ from relay.core.ports import StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub.context import Context
 from relay.hub.courier import Courier
+from relay.hub.couriers import Couriers
 from relay.hub.post import STORE_RETRY, Post, Replayed, ended_before, make_message
 
 REMEMBERED = 86400.0  #: seconds from acceptance
 AGAIN_RETRY = 1  #: seconds, ``Retry-After`` while the first request still waits
 
 
-async def deliver(context: Context, courier: Courier, submission: Submission, line: bool) -> Outcome:
+async def deliver(context: Context, couriers: Couriers, submission: Submission, line: bool) -> Outcome:
     """Deliver the message, or say what became of it when it came first. Raises Problem."""
     key = make_key(submission, context.wall(), context.limits)
     fields = (submission.publisher, submission.agent, key.key)
     id = derived_id(context.key_secret, *(field.encode() for field in fields), key.digest)
+    if submission.ttl == 0 and await _is_known(context, id):
+        return await Repeat(context, couriers.of(submission.agent), submission).of_one_in_mind(id)
+    courier = couriers.of(submission.agent)
     again = Repeat(context, courier, submission)
     if courier.acks.has(id):
-        return await again.of_one_that_waits(id)
+        left = await again.wait_for_the_first(id)
+        return await deliver(context, couriers, replace(submission, wait=left), line)
     if id in courier.line.entries:
         return await again.of_one_in_mind(id)
     message = make_message(submission, id, context.wall(), context.limits)
@@ -38,6 +43,14 @@ async def deliver(context: Context, courier: Courier, submission: Submission, li
     if known.digest != key.digest:
         raise Problem("idempotency-key-reused", "the key was used with another payload or content type", id=known.id)
     return await again.of_known(known)
+
+
+async def _is_known(context: Context, id: str) -> bool:
+    """What is now or never may be impossible now and have been delivered before: that is what a repeat is told."""
+    try:
+        return await context.ledger.store.find(id) is not None
+    except StoreUnavailable:
+        return False
 
 
 def make_key(submission: Submission, now: float, limits: Limits) -> Key:
@@ -57,19 +70,23 @@ class Repeat:
         self._courier = courier
         self._submission = submission
 
-    async def of_one_that_waits(self, id: str) -> Outcome:
-        """The first is still waited for: wait too, up to the own wait."""
+    async def wait_for_the_first(self, id: str) -> float:
+        """The first is still waited for: wait until it has its answer. Returns what is left of the own wait."""
+        wait, clock = self._submission.wait, self._context.clock
         follower = self._courier.acks.follow(id)
-        if follower is None or self._submission.wait <= 0 or self._submission.respond_async:
+        if follower is None or wait <= 0 or self._submission.respond_async:
             raise self._in_progress(id)
-        if await self._courier.acks.wait(follower, self._submission.wait) is not None:
+        until = clock.seconds() + wait
+        if await self._courier.acks.wait(follower, wait) is not None:
             raise self._in_progress(id)
-        return await self.of_one_in_mind(id)
+        return max(0.0, until - clock.seconds())
 
     async def of_one_in_mind(self, id: str) -> Outcome:
         """Nobody waits for it: it is queued or in flight, or has just ended."""
         entry = self._courier.line.entries.get(id)
         if entry is not None and entry.phase is not Phase.ENDED:
+            if entry.saved is not Saved.YES:
+                raise self._in_progress(id)
             return self._queued(id, entry.trials.attempts)
         try:
             found = await self._context.ledger.store.find(id)
@@ -84,13 +101,12 @@ class Repeat:
 
     async def of_known(self, known: Known) -> Outcome:
         """The store knew the key."""
-        if self._courier.acks.has(known.id):
-            return await self.of_one_that_waits(known.id)
-        if known.id in self._courier.line.entries:
+        if known.record is None:
+            return self._past(known.id, known.past)
+        entry = self._courier.line.entries.get(known.id)
+        if entry is not None and entry.phase is Phase.ENDED:
             return await self.of_one_in_mind(known.id)
-        if known.record is not None:
-            return self._queued(known.id, known.record.trials.attempts)
-        return self._past(known.id, known.past)
+        return self._queued(known.id, known.record.trials.attempts)
 
     def _past(self, id: str, past: Past | None) -> Outcome:
         if past is None:

@@ -41,8 +41,6 @@ async def save(courier: Courier, entry: Entry, key: Key | None) -> None:
 def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
     if kept.known is not None:
         _gone(courier, entry)
-        if kept.known.record is not None:
-            courier.line.reread(kept.known.record.place)
         courier.acks.is_known(entry.id, kept.known)
         return
     courier.line.saved(entry)
@@ -53,13 +51,14 @@ def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
 
 
 def _gone(courier: Courier, entry: Entry) -> None:
-    """It was not kept, and nobody tries any more: what it would have replaced stays."""
-    for other in courier.line.topics.others(entry):
+    """It was not kept, and nobody tries any more: what it would have replaced stays, but for what is newer still."""
+    others = courier.line.topics.others(entry)
+    for other in others:
         if other.replaced_by == entry.id:
-            other.replaced_by = ""
+            other.replaced_by = next((newer.id for newer in others if newer.place > other.place), "")
     entry.saved = Saved.NO
     courier.line.written(entry)
-    courier.line.forget(entry)
+    courier.line.withdraw(entry)
 
 
 def _replaced(courier: Courier, id: str, by: str) -> None:

@@ -58,10 +58,7 @@ class Wire:
     peer: str = "127.0.0.1:1"
     kind: str = "websocket"
     holds: bool = True
-    taking: bool = True
-    holds: bool = True
-    kind: str = "websocket"
-    open: bool = True  #: does it take anything at all?
+    taking: bool = True  #: does it take anything at all?
     frames: list[dict[str, Any]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     pings: int = 0
@@ -75,9 +72,6 @@ class Wire:
 
     def alive(self) -> bool | None:
         return None
-
-    def takes(self) -> bool:
-        return self.open
 
     def takes(self) -> bool:
         return self.taking
@@ -225,7 +219,8 @@ class Floor:
 
     def find(self, id: str) -> Standing | Past | None:
         """What the store knows of a message."""
-        return self.now(self.store.find(id))
+        found: Standing | Past | None = self.now(self.store.find(id))
+        return found
 
     def look(self, id: str) -> MessageView:
         """What a publisher sees of a message."""
