@@ -92,7 +92,8 @@ class AgentProtocol(WebSocketServerProtocol):
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         # Autobahn's own formats three strings in colour for each frame, for a log that is off.
         self.transport.write(data)
-        self.trafficStats.outgoingOctetsWireLevel += len(data)
+        if self.state != self.STATE_CONNECTING:
+            self.trafficStats.outgoingOctetsWireLevel += len(data)
 
     def fail(self, code: int) -> None:
         """Close because of what the agent sent; whatever else it sends is skipped."""

@@ -242,8 +242,9 @@ def test_an_unknown_path_is_404(house: House, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/v1/agents/x/messages", "OPTIONS, POST"),
-        ("PUT", "/v1/agents/x/messages", "OPTIONS, POST"),
+        ("PUT", "/v1/agents/x/messages", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("GET", "/v1/agents/x/acks", "OPTIONS, POST"),
+        ("PUT", "/v1/messages/x", "DELETE, GET, HEAD, OPTIONS"),
         ("DELETE", "/v1/agents", "GET, HEAD, OPTIONS"),
         ("POST", "/v1/agents/x", "GET, HEAD, OPTIONS"),
         ("POST", "/healthz", "GET, HEAD, OPTIONS"),
