@@ -7,11 +7,11 @@ import binascii
 import enum
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -41,6 +41,13 @@ class Answer:
     verdict: Verdict
     detail: str = ""  #: for people
     retry_after: float | None = None  #: seconds, where the receiver said so
+
+
+class Sender(Protocol):
+    """Whoever POSTs a callback."""
+
+    def tell(self, callback: Callback) -> Awaitable[Answer]:
+        """Try once, now. Never raises, and answers in bounded time; cancelling it ends the try."""
 
 
 def make_callback(

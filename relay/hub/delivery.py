@@ -77,7 +77,7 @@ class Delivery:
         if total.count >= limits.total_count or total.bytes + context.pressure.held + size > limits.total_bytes:
             raise Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY)
         if depth.count >= limits.queue_count or depth.bytes + size > limits.queue_bytes:
-            if self._overflow is not None and self._overflow.makes_room(self._couriers.of(submission.agent), size):
+            if self._overflow is not None and self._overflow.makes_room(submission.agent, size):
                 return
             detail = f"{depth.count} messages and {depth.bytes} bytes are queued for this agent; "
             detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"

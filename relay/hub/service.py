@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,7 +15,9 @@ from relay.core.model import AgentView, Letter, MessageView, Outcome, Readiness,
 from relay.core.ports import AgentConversation, AgentTransport, MessageStore, StoreBroken
 from relay.core.problems import Problem
 from relay.core.session import Close
+from relay.core.webhooks import Sender
 from relay.hub.bulletin import Bulletin
+from relay.hub.callbacks import Callbacks
 from relay.hub.chronicle import Chronicle
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
@@ -24,6 +26,7 @@ from relay.hub.directory import Directory
 from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
 from relay.hub.mending import Mending
+from relay.hub.overflow import Overflow
 from relay.hub.pressure import Pressure
 from relay.hub.reception import Manners
 from relay.hub.records import Records
@@ -53,22 +56,31 @@ class Hub:
         on_duplicate: str,
         node: str,
         server: str,
+        overflow: str = "refuse",
+        callback_hosts: Collection[str] = (),
+        webhooks: Sender | None = None,
     ) -> None:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
         chronicle = Chronicle(wall, node, limits.remembered, self._bulletin)
         self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle)
         self._context.ack_timeout = ack_timeout
+        self._context.callback_hosts = frozenset(callback_hosts)
         self._store = store
         self._couriers = Couriers(self._context)
         self._directory = Directory(limits.known_agents)
         self._heartbeat = Heartbeat(self._context, heartbeat)
         manners = Manners(heartbeat, ack_timeout, on_duplicate, node, server)
         self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, manners)
-        self._delivery = Delivery(self._context, self._couriers, self._directory)
+        drops = Overflow(self._context, self._couriers) if overflow == "drop-oldest" else None
+        self._delivery = Delivery(self._context, self._couriers, self._directory, drops)
         self._records = Records(self._context, self._couriers)
         self._mending = Mending(self._context, self._couriers, self._records)
         self._heartbeat.chores.append(self._mending.sweep)
+        self._callbacks = None if webhooks is None else Callbacks(self._context, webhooks)
+        if self._callbacks is not None:
+            chronicle.unstored = self._callbacks.owe
+            self._heartbeat.chores.append(self._callbacks.sweep)
         self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
         self._fatal: Callable[[StoreBroken], object] = lambda error: None
 
@@ -139,6 +151,8 @@ class Hub:
 
     async def _close(self) -> None:
         self._heartbeat.stop()
+        if self._callbacks is not None:
+            self._callbacks.close()
         for session in list(self._registry.sessions):
             session.drop()
         await self._store.close()

@@ -1,0 +1,187 @@
+"""Callbacks: when each end is told, how often, and to how many receivers at a time (protocol 1.6)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from relay.core.model import Callback, Message, Past, Told
+from relay.core.ports import StoreUnavailable
+from relay.core.webhooks import Answer, Sender, Verdict, make_callback, pause
+from relay.hub.context import Context
+
+UNDER_WAY: Final = 64  #: tries at a time …
+TO_ONE: Final = 8  #: … and of these to one receiver
+WAITING: Final = 100  #: callbacks that wait in memory for one receiver; the store keeps the others
+READ: Final = 200  #: of the store, at a time
+REST: Final = 30.0  #: seconds that the others are put off for at least, so that they hide nobody else's
+LONGEST_REST: Final = 3600.0
+UNWRITTEN: Final = 10_000  #: changes that wait for a store which is away
+
+
+@dataclass(slots=True)
+class Receiver:
+    """One host: what is told to it now, and what waits for that."""
+
+    busy: int = 0
+    waiting: deque[Callback] = field(default_factory=deque)
+    rest: float = REST
+    crowded: bool = False  #: was anything put off at this look?
+
+
+class Callbacks:
+    """Looks once a second for what is due in the store, and sees each try through.
+
+    A try changes nothing until the store has noted what came of it: a crash, or a store that is away, may tell an end
+    twice under the same ``webhook-id``, but never forgets to.
+    """
+
+    log = Logger()
+
+    def __init__(self, context: Context, sender: Sender) -> None:
+        self._context = context
+        self._sender = sender
+        self._receivers: dict[str, Receiver] = {}
+        self._tries: dict[str, Deferred[None]] = {}
+        self._in_mind: set[str] = set()  #: ids that wait for their turn, are being told, or whose outcome is unwritten
+        self._unwritten: dict[str, Callback | Told] = {}
+        self._failed: list[Callback | Told] = []  #: of these the ones whose write is not under way
+        self._looking = False
+        self._closed = False
+
+    def owe(self, message: Message, past: Past) -> None:
+        """A message that was never durable has ended."""
+        if message.callback is None:
+            return
+        op = make_callback(
+            message.callback,
+            past.id,
+            past.agent,
+            past.status,
+            attempts=past.attempts,
+            reply=past.reply,
+            reason=past.reason,
+            at=past.ended_at,
+        )
+        self._note(op)
+
+    def sweep(self) -> None:
+        """Once a second: write what the store could not take, and look for what is due."""
+        failed, self._failed = self._failed, []
+        for op in failed:
+            self._start(self._write(op))
+        self._look()
+
+    def close(self) -> None:
+        """Break off every try; the store has them still."""
+        self._closed = True
+        for attempt in list(self._tries.values()):
+            attempt.cancel()
+
+    # -- what is due
+
+    def _look(self) -> None:
+        if self._looking or self._closed or self._context.draining:
+            return
+        self._looking = True
+        self._start(self._take())
+
+    async def _take(self) -> None:
+        context = self._context
+        try:
+            due = await context.ledger.store.callbacks(context.wall(), len(self._in_mind) + READ)
+        except StoreUnavailable:
+            return  # said by the ledger; the next look finds the same
+        finally:
+            self._looking = False
+        for callback in due:
+            if callback.id not in self._in_mind:
+                self._line_up(callback)
+        for receiver in self._receivers.values():
+            receiver.rest = min(receiver.rest * 2, LONGEST_REST) if receiver.crowded else REST
+            receiver.crowded = False
+        self._go_on()
+
+    def _line_up(self, callback: Callback) -> None:
+        receiver = self._receivers.setdefault(urlsplit(callback.url).netloc, Receiver())
+        if len(receiver.waiting) < WAITING:
+            self._in_mind.add(callback.id)
+            receiver.waiting.append(callback)
+            return
+        # Left as they are, the many for a slow receiver would be all that a look ever sees.
+        receiver.crowded = True
+        rest = self._context.random.uniform(receiver.rest, 2 * receiver.rest)
+        self._note(replace(callback, due_at=self._context.wall() + rest))
+
+    def _go_on(self) -> None:
+        """Begin as many tries as may be under way, in turn for each receiver."""
+        begun = True
+        while begun and not self._closed and not self._context.draining:
+            begun = False
+            for receiver in self._receivers.values():
+                if receiver.waiting and receiver.busy < TO_ONE and len(self._tries) < UNDER_WAY:
+                    self._begin(receiver, receiver.waiting.popleft())
+                    begun = True
+
+    def _start(self, work: Coroutine[Deferred[Any], Any, None]) -> None:
+        Deferred.fromCoroutine(work).addErrback(lambda failure: self.log.failure("callbacks went wrong", failure))
+
+    # -- one try
+
+    def _begin(self, receiver: Receiver, callback: Callback) -> None:
+        receiver.busy += 1
+        attempt = Deferred.fromCoroutine(self._try(callback))
+        self._tries[callback.id] = attempt
+        attempt.addBoth(lambda result: self._ended(receiver, callback) or result)
+        attempt.addErrback(lambda failure: failure.trap(CancelledError) and None)
+        attempt.addErrback(lambda failure: self.log.failure("a callback went wrong", failure))
+
+    def _ended(self, receiver: Receiver, callback: Callback) -> None:
+        receiver.busy -= 1
+        del self._tries[callback.id]
+        # In the next turn: a sender that answers at once would bring us deeper and deeper here.
+        self._context.clock.callLater(0, self._go_on)
+
+    async def _try(self, callback: Callback) -> None:
+        answer = await self._sender.tell(callback)
+        self._note(self._after(callback, answer))
+
+    def _after(self, callback: Callback, answer: Answer) -> Callback | Told:
+        context, tries = self._context, callback.tries + 1
+        if answer.verdict is not Verdict.FAILED:
+            return Told(callback.id)
+        wait = pause(tries, answer.retry_after, context.random.uniform)
+        if wait is not None:
+            return replace(callback, tries=tries, due_at=context.wall() + wait)
+        # Not the whole URL: what follows the host is often a secret.
+        host = urlsplit(callback.url).hostname
+        self.log.warn(
+            "the end of {id} could not be told to {host}: {detail}", id=callback.id, host=host, detail=answer.detail
+        )
+        return Told(callback.id)
+
+    # -- what the store is told
+
+    def _note(self, op: Callback | Told) -> None:
+        if len(self._unwritten) >= UNWRITTEN:
+            self.log.error("the store is away and too much waits for it: callback {id} is forgotten", id=op.id)
+            return
+        self._in_mind.add(op.id)
+        self._unwritten[op.id] = op
+        self._start(self._write(op))
+
+    async def _write(self, op: Callback | Told) -> None:
+        try:
+            await self._context.ledger.call_back(op)
+        except StoreUnavailable:
+            self._failed.append(op)  # said by the ledger; the next sweep tries again
+            return
+        if self._unwritten.get(op.id) is op:
+            del self._unwritten[op.id]
+            self._in_mind.discard(op.id)
