@@ -200,7 +200,7 @@ class Post:
         if self._doubted:
             return [Reason.SILENT]
         if self._waiter.attempts:
-            return [Reason.SENT if self._wait <= 0 else Reason.SILENT]
+            return [Reason.SILENT if why is Reason.SILENT else Reason.SENT]
         return list(self._courier.obstacles(self._message)) or list(self._obstacles) or [Reason.BEHIND]
 
 

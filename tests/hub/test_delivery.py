@@ -222,3 +222,13 @@ def test_giving_up_on_the_answer_changes_nothing() -> None:
     floor.pass_time(6)
     agent.leave()
     assert floor.agent().register().messages() == [1]
+
+
+def test_what_is_sent_while_it_is_being_saved_is_not_called_silent() -> None:
+    floor = Floor()
+    floor.store.hold()
+    answer = floor.post()
+    agent = floor.agent().register()
+    floor.store.release()
+    assert agent.messages() == [1]
+    assert answer.said == "queued:sent"
