@@ -12,6 +12,7 @@ from relay.core.model import Page, Record, Trials
 
 RECALL_COUNT = 100
 RECALL_BYTES = 1024 * 1024
+DEFERRED = 10_000  #: messages not in mind that an agent may put off
 UNKNOWN_SIZE = 64 * 1024  #: what a resting message counts of which only the place was read
 
 
@@ -148,7 +149,20 @@ class Backlog:
         entry = self._entries[id] = Entry(place, id, 0, None, trials, 0.0, phase, Saved.YES)
         return entry
 
-    def arrived(self, step: Read, page: Page, session: int) -> None:
+    def defer(self, id: str, not_before: float) -> None:
+        """A message that only the disk has rests until that time (Unix time), unless very many do."""
+        if len(self.resting) < DEFERRED:
+            self.drop(id)
+            self.resting.push(self.learn(0, id, Phase.RESTING, Trials(not_before=not_before)))
+
+    def answered(self, step: Read | Recall, page: Page, session: int) -> None:
+        """What a read gave."""
+        if isinstance(step, Read):
+            self._arrived(step, page, session)
+        else:
+            self._recall(step, page, session)
+
+    def _arrived(self, step: Read, page: Page, session: int) -> None:
         """What ``Read`` gave. Rows that the line has in mind are no news."""
         if step.session == session:
             self._cursor = max(self._cursor, page.last if page.more else step.before - 1)
@@ -164,7 +178,7 @@ class Backlog:
         entry = self._entries.get(id)
         return entry is None or _is_asked(entry)
 
-    def recalled(self, step: Recall, page: Page, session: int) -> None:
+    def _recall(self, step: Recall, page: Page, session: int) -> None:
         """What ``Recall`` gave. What it did not give has ended."""
         found = {record.message.id: record for record in page.records}
         for entry in self._rested(step, session):

@@ -27,7 +27,6 @@ from relay.core.topics import Topics
 
 TAIL_COUNT = 100  #: messages kept in memory behind the disk's range …
 TAIL_BYTES = 1024 * 1024  #: … and their payload bytes; the rest is read back when its turn comes
-DEFERRED = 10_000  #: messages not in mind that an agent may put off
 
 
 class Line:
@@ -167,19 +166,13 @@ class Line:
 
     def defer(self, id: str, not_before: float) -> None:
         """A message that only the disk has is not sent before that time (Unix time)."""
-        if len(self._backlog.resting) < DEFERRED:
-            self._backlog.drop(id)
-            self._time(self._backlog.learn(0, id, Phase.RESTING, Trials(not_before=not_before)))
+        self._backlog.defer(id, not_before)
 
     # -- the disk
 
-    def arrived(self, step: Read, page: Page) -> None:
-        """What ``Read`` gave."""
-        self._backlog.arrived(step, page, self._session)
-
-    def recalled(self, step: Recall, page: Page) -> None:
-        """What ``Recall`` gave."""
-        self._backlog.recalled(step, page, self._session)
+    def answered(self, step: Read | Recall, page: Page) -> None:
+        """What a read gave."""
+        self._backlog.answered(step, page, self._session)
 
     def unread(self, step: Read | Recall, again_at: float) -> None:
         """A read failed. What it asked for is asked for again; messages not before ``again_at`` (Unix time)."""

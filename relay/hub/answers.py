@@ -8,7 +8,8 @@ from relay.core import policy
 from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import Reason, Status
 from relay.core.wire import LONGEST_NACK_DELAY, Nack
-from relay.hub.courier import Courier, Then, nothing
+from relay.hub.courier import Courier
+from relay.hub.ends import Then, nothing
 
 Confirm = Callable[[list[str], list[str]], object]
 
@@ -21,7 +22,7 @@ def acknowledge(
     ``confirm`` is called once all of it is durable, with the ids that were known and those that were not.
     """
     tally = None if confirm is None else Tally(ids, confirm)
-    courier.acked_at, courier.mute = courier.context.clock.seconds(), False
+    courier.silence.broken()
     for id in ids:
         _acknowledge(courier, id, reply, nothing if tally is None else tally.about(id))
     courier.pump()

@@ -5,28 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 
 from relay.core import policy, wire
-from relay.core.entry import Entry, Phase, Saved, Send
+from relay.core.entry import Entry, Phase, Send
 from relay.core.line import Line
-from relay.core.model import DEAD_LETTERS, NOTHING, Depth, End, Key, Message, Reason, Revise, Status
-from relay.hub import intake, resend, saving
-from relay.hub.acks import AckTable, Ending
+from relay.core.model import NOTHING, Depth, End, Key, Message, Reason, Revise, Status
+from relay.hub import ends, intake, resend, saving
+from relay.hub.acks import AckTable
 from relay.hub.alarm import Alarm
 from relay.hub.context import Context
+from relay.hub.ends import Then, nothing
 from relay.hub.outlet import Outlet
-
-Then = Callable[[bool], object]
-
-
-def nothing(had: bool) -> None:
-    """Nobody waits for that."""
-
-
-def is_buried(message: Message, status: Status, reason: str) -> bool:
-    """Is it kept as a dead letter, though it was never durable? What was now or never has no other time."""
-    return (reason in DEAD_LETTERS or status is Status.REJECTED) and message.expires_at > message.created_at
+from relay.hub.silence import Silence
 
 
 class Courier:
@@ -39,9 +29,7 @@ class Courier:
         self.acks = AckTable(context.clock, context.crowd)
         self.outlet: Outlet | None = None
         self.held = NOTHING  #: accepted, and neither durable nor ended
-        self.acked_at = context.clock.seconds()  #: when the agent last acknowledged something
-        self.mute = False  #: many lines wait for it and it acknowledges nothing: no line is waited for until it does
-        self._silence: IDelayedCall | None = None
+        self.silence = Silence(context.clock, context.limits, self.acks)
         self._retire = retire
         self._pumping = False
         self._alarm = Alarm(context.clock, self._wake)
@@ -49,7 +37,7 @@ class Courier:
     @property
     def idle(self) -> bool:
         """May it be forgotten?"""
-        return self.outlet is None and self.line.empty and not self.acks and self._silence is None
+        return self.outlet is None and self.line.empty and not self.acks and not self.silence.watched
 
     # -- a new message
 
@@ -100,23 +88,6 @@ class Courier:
     def hold(self, count: int, size: int) -> None:
         self.held += Depth(count, size)
         self.context.pressure.held += size
-
-    def watch_silence(self) -> None:
-        """A line was accepted. Are there so many that a silent agent must not hold up the others?"""
-        context, limits = self.context, self.context.limits
-        if self._silence is None and self.acks.lines >= limits.silent_count:
-            now = context.clock.seconds()
-            self._silence = context.clock.callLater(limits.silent_seconds, self._was_silent, now)
-
-    def _was_silent(self, since: float) -> None:
-        self._silence = None
-        if self.acks.lines < self.context.limits.silent_count:
-            return
-        if self.acked_at <= since:
-            self.mute = True
-            self.acks.give_up_all(Reason.SILENT, lines_only=True)
-        else:
-            self.watch_silence()
 
     # -- on its way
 
@@ -181,45 +152,13 @@ class Courier:
 
         ``then`` is called when that is durable, with whether there was anything to end.
         """
-        context, message, saved = self.context, entry.message, entry.saved
-        self.line.end(entry)
-        context.chronicle.note(self.agent, entry, status.value, session=self._session, detail=reason or None)
-        if saved is Saved.NO:
-            assert message is not None
-            self.hold(-1, -entry.size)
-            if is_buried(message, status, reason):
-                saving.bury(self, entry, message)
-                self._record(entry, status, reason, reply, then)
-            else:
-                context.chronicle.remember(message, entry, status, reason, reply)
-                self.line.forget(entry)
-                then(True)
-        else:
-            self._record(entry, status, reason, reply, then)
-        self.acks.end(entry.id, Ending(status, reason, reply))
+        ends.end(self, entry, End(self.agent, entry.id, status, reason, reply=reply), then)
 
     def end_unseen(
         self, id: str, status: Status, reason: str = "", *, reply: bytes | None = None, then: Then = nothing
     ) -> None:
-        """A message that perhaps only the disk has has ended."""
-        entry = self.line.entries.get(id)
-        if entry is not None:
-            self.end(entry, status, reason, reply=reply, then=then)
-            return
-        entry = self.line.tombstone(id)
-        entry.events.append(self.context.chronicle.event(status.value, session=self._session, detail=reason or None))
-
-        def recorded(had: bool) -> None:
-            if had:
-                self.context.chronicle.tell(self.agent, id, status.value, detail=reason or None)
-            then(had)
-
-        self._record(entry, status, reason, reply, recorded)
-        self.acks.end(id, Ending(status, reason, reply))
-
-    @property
-    def _session(self) -> str | None:
-        return self.outlet.session if self.outlet is not None else None
+        """The same for a message that perhaps only the disk has."""
+        ends.end_unseen(self, End(self.agent, id, status, reason, reply=reply), then)
 
     def lapses(self, entry: Entry) -> bool:
         """Instead of being sent again: has it expired, or was it replaced in flight? Then it ends now."""
@@ -230,20 +169,6 @@ class Courier:
         else:
             return False
         return True
-
-    def _record(self, entry: Entry, status: Status, reason: str, reply: bytes | None, then: Then) -> None:
-        size = entry.size if entry.saved is Saved.YES and entry.size else None
-        at, attempts = self.context.wall(), entry.trials.attempts
-        end = End(self.agent, entry.id, status, reason, at, attempts, reply, entry.take_events())
-
-        def recorded(had: bool) -> None:
-            self.line.forget(entry)
-            self.acks.recorded(entry.id)
-            self.context.chronicle.ended(entry.id)
-            then(had)
-            self.pump()
-
-        self.context.ledger.end(end, size, recorded)
 
     def revise(self, entry: Entry) -> None:
         """Note its trials in the store; a session that begins meanwhile waits for that."""

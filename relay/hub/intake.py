@@ -44,10 +44,7 @@ async def _take(courier: Courier, step: Read | Recall, work: Awaitable[Page]) ->
         return
     for id in page.corrupt:
         courier.end_unseen(id, Status.DEAD, "corrupt")
-    if isinstance(step, Read):
-        courier.line.arrived(step, page)
-    else:
-        courier.line.recalled(step, page)
+    courier.line.answered(step, page)
     courier.pump()
 
 

@@ -69,12 +69,12 @@ class Post:
         self._async = submission.respond_async
         self._obstacles = courier.obstacles(message)
         self._doubted = courier.outlet is not None and courier.outlet.doubted
-        self._wait = 0.0 if self._doubted or (line and courier.mute) else submission.wait
+        self._wait = 0.0 if self._doubted or (line and courier.silence.mute) else submission.wait
         self._direct = self._goes_directly()
         self._entry = courier.accept(message)
         self._waiter = courier.acks.expect(message.id, line=line, urgent=self._now_or_never)
         if line:
-            courier.watch_silence()
+            courier.silence.watch()
 
     def _goes_directly(self) -> bool:
         """Sent at once, and kept in memory meanwhile? Raises Problem where neither that nor the store is possible."""
