@@ -47,7 +47,10 @@ class Sender(Protocol):
     """Whoever POSTs a callback."""
 
     def tell(self, callback: Callback) -> Awaitable[Answer]:
-        """Try once, now. Never raises, and answers in bounded time; cancelling it ends the try."""
+        """Try once, now. Never raises, and answers in bounded time.
+
+        Cancelling it ends the try; what it then says means nothing.
+        """
 
 
 def make_callback(

@@ -138,19 +138,21 @@ class Callbacks:
         receiver.busy += 1
         attempt = Deferred.fromCoroutine(self._try(callback))
         self._tries[callback.id] = attempt
-        attempt.addBoth(lambda result: self._ended(receiver, callback) or result)
         attempt.addErrback(lambda failure: failure.trap(CancelledError) and None)
         attempt.addErrback(lambda failure: self.log.failure("a callback went wrong", failure))
+        attempt.addCallback(lambda _: self._ended(receiver, callback))
 
     def _ended(self, receiver: Receiver, callback: Callback) -> None:
         receiver.busy -= 1
         del self._tries[callback.id]
-        # In the next turn: a sender that answers at once would bring us deeper and deeper here.
-        self._context.clock.callLater(0, self._go_on)
+        if not self._closed:
+            # In the next turn: a sender that answers at once would bring us deeper and deeper here.
+            self._context.clock.callLater(0, self._go_on)
 
     async def _try(self, callback: Callback) -> None:
         answer = await self._sender.tell(callback)
-        self._note(self._after(callback, answer))
+        if not self._closed:
+            self._note(self._after(callback, answer))
 
     def _after(self, callback: Callback, answer: Answer) -> Callback | Told:
         context, tries = self._context, callback.tries + 1

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from relay.hub.service import Hub
 from relay.store.memory import MemoryStore
 from tests.hub.support import Answer, Floor
 
@@ -11,10 +14,10 @@ from tests.hub.support import Answer, Floor
 class Dropping(Floor):
     """A floor whose full queues drop their oldest."""
 
-    def __init__(self, **limits: int) -> None:
+    def __init__(self, **limits: Any) -> None:
         super().__init__(MemoryStore(durable=True), **limits)
 
-    def _hub(self):  # type: ignore[no-untyped-def]  # as inherited
+    def _hub(self) -> Hub:
         self._settings["overflow"] = "drop-oldest"
         return super()._hub()
 
