@@ -50,7 +50,12 @@ async def _is_known(context: Context, id: str) -> bool:
     try:
         return await context.ledger.store.find(id) is not None
     except StoreUnavailable:
-        return False
+        raise unknown(id) from None
+
+
+def unknown(id: str) -> Problem:
+    """What became of a message with a key is the store's to say."""
+    return Problem("store-unavailable", "the store cannot say what became of it", retry_after=STORE_RETRY, id=id)
 
 
 def make_key(submission: Submission, now: float, limits: Limits) -> Key:
@@ -91,8 +96,7 @@ class Repeat:
         try:
             found = await self._context.ledger.store.find(id)
         except StoreUnavailable:
-            detail = "the store cannot say what became of it"
-            raise Problem("store-unavailable", detail, retry_after=STORE_RETRY, id=id) from None
+            raise unknown(id) from None
         if isinstance(found, Standing):
             if entry is not None:
                 raise self._in_progress(id)  # its end is being recorded

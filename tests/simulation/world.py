@@ -235,7 +235,8 @@ class World:
                 self.demand(by.submission.topic == submission.topic is not None, "replaced by one of another topic")
                 self.demand(by.order > parcel.order or by.moved, "replaced by an older one")
             case "undeliverable":
-                self.demand(bool(problem.fields.get("sent")) == parcel.sent, "it is not said whether it was sent")
+                once = len(parcel.answers) == 1
+                self.demand(not once or bool(problem.fields.get("sent")) == parcel.sent, "it is not said whether it was sent")
             case "store-unavailable":
                 if id is not None and not submission.key:
                     self._gone(parcel)
@@ -336,13 +337,12 @@ class World:
             self._name(self._posting, id)
         if notice.event in ENDS:
             status = notice.event.removeprefix("message.")
-            self.demand(
-                status != "dead" or self.by_id[id].bad + 1 >= LIMITS["redeliveries"], "an innocent message died"
-            )
+            guilty = id in self.by_id and self.by_id[id].bad + 1 >= LIMITS["redeliveries"]
+            self.demand(status != "dead" or guilty, "an innocent message died")
             self.over[id] = status
             for end in self.ends:
                 end.outstanding.pop(id, None)
-        elif notice.event == "message.queued":
+        elif notice.event == "message.queued" and id in self.by_id:
             self._supersede(self.by_id[id])
 
     def _supersede(self, newer: Parcel) -> None:
@@ -391,7 +391,7 @@ class World:
         self._graves.append((self.floor.hub, self.floor.clock))  # its pieces are not swept up while the test goes on
         self.store.killed(found)
         for parcel in self.parcels:
-            waits = not parcel.answers[-1].known
+            waits = not all(answer.known for answer in parcel.answers)
             parcel.lost = parcel.lost or waits
             parcel.answers = [answer for answer in parcel.answers if answer.known]
             committed = parcel.id is not None and parcel.id in self.store.ends
