@@ -104,7 +104,12 @@ class Backlog:
         return self.unread or any(record.trials.attempts == 0 for record in self._ready)
 
     def blocked(self) -> bool:
-        """Does the next one wait for what the store says to a repeat of it? What else is in mind is passed over."""
+        """Is something being read, or does the next one wait for what the store says to a repeat of it?
+
+        What else is in mind is passed over.
+        """
+        if self.reading:
+            return True
         while self._ready and (entry := self._entries.get(self._ready[0].message.id)) is not None:
             if _is_asked(entry):
                 return True

@@ -32,8 +32,7 @@ TAIL_BYTES = 1024 * 1024  #: … and their payload bytes; the rest is read back 
 class Line:
     """The order of one agent. ``next`` is asked until it says None; every other call may make it say more."""
 
-    def __init__(self, agent: str) -> None:
-        self.agent = agent
+    def __init__(self) -> None:
         self.entries: dict[str, Entry] = {}
         self.flying = 0
         self._session = 0  #: counts beginnings and ends; even = nobody is here
@@ -67,9 +66,7 @@ class Line:
 
         A ``Send`` is answered by ``sent`` or ``unsendable`` before the next call, or not done at all.
         """
-        if not self.live or self._unsettled or self.topics.replacing or self._backlog.reading:
-            return None
-        if self._backlog.blocked():
+        if not self.live or self._unsettled or self.topics.replacing or self._backlog.blocked():
             return None
         step = self._backlog.next(now, self._session)
         first = self._tail.first()
@@ -89,8 +86,7 @@ class Line:
 
     def sent(self, step: Send, trials: Trials) -> Entry:
         """It was sent just now; ``trials`` include that send. Returns its entry."""
-        entry = self.unsendable(step)
-        self.fly(entry, trials)
+        self.fly(entry := self.unsendable(step), trials)
         return entry
 
     def unsendable(self, step: Send) -> Entry:
@@ -166,7 +162,8 @@ class Line:
 
     def defer(self, id: str, not_before: float) -> None:
         """A message that only the disk has is not sent before that time (Unix time)."""
-        self._backlog.defer(id, not_before)
+        if self.live:
+            self._backlog.defer(id, not_before)
 
     # -- the disk
 

@@ -25,7 +25,7 @@ class Courier:
     def __init__(self, agent: str, context: Context, retire: Callable[[Courier], object]) -> None:
         self.agent = agent
         self.context = context
-        self.line = Line(agent)
+        self.line = Line()
         self.acks = AckTable(context.clock, context.crowd)
         self.outlet: Outlet | None = None
         self.held = NOTHING  #: accepted, and neither durable nor ended
