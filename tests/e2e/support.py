@@ -7,6 +7,7 @@ its own id, whatever became of the test.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -161,6 +162,7 @@ class Daemon:
             text=True,
             encoding="utf-8",
             errors="replace",
+            start_new_session=True,  # a group of its own: what it starts can be ended with it
         )
         self._output = Output(self._process)
         return self._output
@@ -193,8 +195,9 @@ class Daemon:
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """``kill -9``: it can do nothing about it."""
-        self.process.kill()
+        """``kill -9``, for what it started too: it can do nothing about it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.process.wait(10)
         self.output.finish()
 
