@@ -54,11 +54,8 @@ class DoorRequest(Request):
         return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(name, ())]
 
     def answer(self, answer: Answer) -> None:
-        """Answer, and be done. Does nothing when the client has hung up or was answered before."""
-        if self._disconnected or self.finished:
-            return
-        if not self.startedWriting:
-            self.write(self.prepare(answer))
+        """Answer, and be done. Called while the request is being read: nobody has hung up yet."""
+        self.write(self.prepare(answer))
         self.finish()
 
     def prepare(self, answer: Answer) -> bytes:
@@ -150,7 +147,8 @@ class DoorRequest(Request):
 
     def processingFailed(self, reason: Failure) -> Any:
         log.failure("{method} {path} failed", reason, method=self.method[:_LOGGED], path=self.path[:_LOGGED])
-        self.answer(of_problem(Problem("internal", "the relay failed at this request; its log says how")))
+        if not self.startedWriting and not self._disconnected:
+            self.answer(of_problem(Problem("internal", "the relay failed at this request; its log says how")))
         return reason
 
     def getRequestHostname(self) -> bytes:  # noqa: N802  Twisted's name

@@ -7,8 +7,10 @@ its own id, whatever became of the test.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +37,11 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RELAY_")}
     path = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
     return {**kept, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1", **(extra or {})}
+
+
+def mortal() -> list[str]:
+    """What makes a process end with ours, even when ours is killed and has no chance to see to it. Not everywhere."""
+    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 class Output:
@@ -146,7 +153,7 @@ class Daemon:
         """Start the process without waiting for anything."""
         self.stop()
         self._process = subprocess.Popen(
-            self.command_line(),
+            [*mortal(), *self.command_line()],
             cwd=self.folder,
             env=clean_environment(self.environment),
             stdin=subprocess.DEVNULL,
@@ -155,6 +162,7 @@ class Daemon:
             text=True,
             encoding="utf-8",
             errors="replace",
+            start_new_session=True,  # a group of its own: what it starts can be ended with it
         )
         self._output = Output(self._process)
         return self._output
@@ -187,8 +195,9 @@ class Daemon:
         return self.wait(timeout)
 
     def kill(self) -> None:
-        """``kill -9``: it can do nothing about it."""
-        self.process.kill()
+        """``kill -9``, for what it started too: it can do nothing about it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self.process.wait(10)
         self.output.finish()
 

@@ -19,9 +19,9 @@ from tests.e2e.support import Daemon
 pytestmark = pytest.mark.e2e
 Join = Callable[..., Agent]
 IMPATIENT = {
-    "RELAY_LIMITS_HEAD_SECONDS": "1",
+    "RELAY_LIMITS_HEAD_SECONDS": "2",
     "RELAY_LIMITS_BODY_GRACE": "1",
-    "RELAY_LIMITS_IDLE_SECONDS": "1",
+    "RELAY_LIMITS_IDLE_SECONDS": "2",
 }
 
 

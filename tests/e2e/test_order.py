@@ -65,8 +65,23 @@ def test_a_message_on_its_way_into_the_store_is_not_overtaken_by_the_next(shared
                     answers = [take_answer(line)[0] for line in (first, second)]
             assert [message["payload"] for message in found] == ["first", "second"]
             assert [message["attempt"] for message in found] == [1, 1]
-            assert answers[0].outcome in ("delivered", "queued: away", "queued: sent")
+            assert {answer.status for answer in answers} == {200}
             assert [answer.json["id"] for answer in answers] == [message["id"] for message in found]
+
+
+def test_what_nobody_waited_for_is_not_called_silent(shared: Daemon) -> None:
+    """It was accepted without a session, so it is ``queued`` at once: no agent had the time to be silent."""
+    with busy_store(shared):
+        for number in range(20):
+            agent = f"sudden-{number}"
+            with dial(shared.port) as line:
+                line.sendall(raw_post(agent, b"1", 30))
+                get(shared.port, "/healthz")  # by its answer the POST was accepted, before there is a session
+                with Wire(shared.port, after=text(type="register", agent=agent)) as wire:
+                    wire.hear("registered")
+                    wire.hear("message")
+                    answer, _ = take_answer(line)
+            assert answer.outcome in ("queued: away", "queued: sent", "queued: lost")
 
 
 @pytest.mark.parametrize("wait", [0, 1])

@@ -92,7 +92,9 @@ def test_a_relay_at_which_nobody_waits_ends_at_once(start: Starter, join: Join) 
     agents = [join(relay, f"desk-{number}") for number in range(5)]
     post(relay.port, "desk-0", '"unacknowledged"', wait=0)
     assert relay.terminate() == 0
-    assert {agent.ended().code for agent in agents} == {1001}
+    ends = [agent.ended() for agent in agents]
+    assert {end.code for end in ends} == {1001}
+    assert all("; retry_after=" in end.reason for end in ends)
 
 
 def test_sigterm_twice_is_sigterm_once(start: Starter, join: Join, posting: Posting) -> None:

@@ -134,12 +134,12 @@ def test_an_agent_that_does_not_read_is_dropped_in_time(house: House, agent: Age
     assert agent.conversation.ends == [(4008, True)]
 
 
-def test_an_agent_that_answers_a_close_and_does_not_hang_up_is_dropped_in_time(house: House, agent: Agent) -> None:
+def test_an_agent_that_answers_a_close_and_takes_nothing_is_dropped_in_time(house: House, agent: Agent) -> None:
+    agent.socket.room = 0
     agent.conversation.transport.close(4005, "operator")
     house.pass_time(4)
-    agent.socket.room = 0
-    agent.conversation.transport.send(b"x")
     agent.send(closing(4005))
+    assert not agent.client.closed
     house.pass_time(1.2)
     assert agent.client.closed
     assert agent.conversation.ends == [(4005, True)]

@@ -21,13 +21,13 @@ from tests.e2e.support import Daemon
 from tests.e2e.wire import CONTINUATION, PING, PONG, Ended, Wire, frame, upgrade
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
-ROUNDS = int(os.environ.get("RELAY_FUZZ_ROUNDS", "400"))
+ROUNDS = int(os.environ.get("RELAY_FUZZ_ROUNDS", "300"))
 MIB = 1024 * 1024
 HASTE = {
-    "RELAY_LIMITS_HEAD_SECONDS": "0.3",
-    "RELAY_LIMITS_IDLE_SECONDS": "0.3",
+    "RELAY_LIMITS_HEAD_SECONDS": "1",
+    "RELAY_LIMITS_IDLE_SECONDS": "1",
     "RELAY_LIMITS_BODY_GRACE": "0.3",
-    "RELAY_LIMITS_REGISTER_SECONDS": "0.3",
+    "RELAY_LIMITS_REGISTER_SECONDS": "1",
     "RELAY_LIMITS_MESSAGE_SECONDS": "0.3",
 }
 TRIPWIRES = [

@@ -33,7 +33,7 @@ from tests.e2e.support import Daemon
 from tests.e2e.wire import Ended, Wire
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
-ROUNDS = int(os.environ.get("RELAY_KILL_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("RELAY_KILL_ROUNDS", "6"))
 SEED = int(os.environ.get("RELAY_KILL_SEED", "1"))
 PUBLISHERS = 4
 AGENTS = [f"agent-{number}" for number in range(20)]
