@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from relay.core.limits import GIB, MIB, Limits
 from relay.endpoints import Reach, reach
-from relay.kinds import Kind, choice, count, flag, nothing, rate, seconds, several, size, text
+from relay.kinds import Kind, choice, count, flag, nothing, rate, seconds, several, signing_secret, size, text
 
 DAY: Final = 86400.0
 
@@ -35,6 +35,12 @@ class Config:
     server_name: tuple[str, ...] = ()  #: names by which clients may call the relay in ``Host``
     origin: tuple[str, ...] = ()  #: origins of web pages that may use the relay
     node: str = ""  #: this node's name, told to agents; empty: the machine's name
+    overflow: str = "refuse"  #: what a new message for a full queue does
+    pass_header: tuple[str, ...] = ()  #: request headers that are given to the agent under their own names
+    callback_host: tuple[str, ...] = ()  #: hosts that callbacks may go to
+    callback_secret: tuple[bytes, ...] = field(default=(), repr=False)  #: each signs; two while one is replaced
+    callback_secret_file: str = ""  #: further secrets, one a line
+    callback_private: bool = False  #: callbacks may go to addresses that only this machine or network can reach
     insecure_open: bool = False  #: listen beyond this machine although nobody must say who they are
     limits: Limits = field(default_factory=Limits)
 
@@ -52,6 +58,12 @@ SETTINGS: Final[dict[str, Kind]] = {
     "server_name": several(text(r"[A-Za-z0-9_.-]{1,253}", ""), "host names without a port, such as relay.example.org"),
     "origin": several(text(r"null|[a-z][a-z0-9+.-]*://[^/\s?#@]+", ""), "origins such as https://example.org, or null"),
     "node": text(r"[\x21-\x7e]{1,64}", "1 to 64 visible ASCII characters"),
+    "overflow": choice("refuse", "drop-oldest"),
+    "pass_header": several(text(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", ""), "names of headers, such as X-Request-Id"),
+    "callback_host": several(text(r"[a-z0-9_.:-]{1,253}", ""), "host names in lower case, without a port"),
+    "callback_secret": several(signing_secret(), "whsec_ and the base64 of 24 to 64 random bytes, for each"),
+    "callback_secret_file": text(r"[^\0-\x1f]*", "the path of a file with one secret a line"),
+    "callback_private": flag(),
     "insecure_open": flag(),
     "auth_file": nothing("nothing yet, leave it out: this version has no authentication"),
 }
@@ -59,6 +71,7 @@ SETTINGS: Final[dict[str, Kind]] = {
 SIZES: Final = {
     *("payload", "head_bytes", "body_rate", "frame", "page_bytes"),
     *("queue_bytes", "total_bytes", "session_buffer", "total_buffer"),
+    *("reply", "headers_bytes", "batch_bytes", "undecided_bytes"),
 }
 RATES: Final = {"registrations"}
 
@@ -79,6 +92,7 @@ KINDS: Final = SETTINGS | LIMITS
 #: the first may not be larger than the second
 ORDERED: Final = (
     ("ack_timeout", "limits.wait_max"),
+    ("limits.ttl", "limits.ttl_max"),
     ("limits.default_in_flight", "limits.max_in_flight"),
     ("limits.ack_wait", "limits.ack_wait_max"),
     ("limits.queue_count", "limits.total_count"),
@@ -103,6 +117,9 @@ def load(file: str | None, environ: Mapping[str, str], options: Mapping[str, Any
         values[key] = _parsed(key, value, origin)
         origins[key] = origin
     limits = {key.removeprefix("limits."): values.pop(key) for key in list(values) if key.startswith("limits.")}
+    if values.get("callback_secret_file"):
+        more = _secrets(values["callback_secret_file"], origins["callback_secret_file"])
+        values["callback_secret"] = (*values.get("callback_secret", ()), *more)
     config = replace(Config(), **values, limits=replace(Limits(), **limits))
     _check(config, origins)
     return config
@@ -141,6 +158,17 @@ def _read(file: str) -> dict[str, Any]:
         raise ConfigError(f"config: {file} is not TOML: {_one_line(str(error))}") from error
 
 
+def _secrets(file: str, origin: str) -> tuple[bytes, ...]:
+    """What stands in a file of secrets, one a line."""
+    try:
+        lines = Path(file).read_text(encoding="ascii").split()
+    except (OSError, ValueError) as error:
+        why = (error.strerror if isinstance(error, OSError) else None) or "it is not ASCII"
+        raise ConfigError(f"callback_secret_file ({origin}): cannot read {_shown(file)}: {why}") from error
+    secrets: tuple[bytes, ...] = _parsed("callback_secret", lines, f"in {_shown(file)}")
+    return secrets
+
+
 def _parsed(key: str, value: Any, origin: str) -> Any:
     kind = KINDS.get(key)
     if kind is None:
@@ -150,7 +178,8 @@ def _parsed(key: str, value: Any, origin: str) -> Any:
     try:
         return kind.parse(value)
     except (ValueError, OverflowError):
-        raise _refusal(key, origin, repr(value), kind.allowed) from None
+        shown = "a value that is not shown" if kind.secret else repr(value)
+        raise _refusal(key, origin, shown, kind.allowed) from None
 
 
 def _check(config: Config, origins: Mapping[str, str]) -> None:
@@ -161,6 +190,9 @@ def _check(config: Config, origins: Mapping[str, str]) -> None:
         if values[low] > values[high]:
             origin = origins.get(low, "by default")
             raise _refusal(low, origin, f"{values[low]:g}", f"at most {high}, which is {values[high]:g}")
+    if config.callback_host and not config.callback_secret:
+        hosts, origin = " ".join(config.callback_host), origins.get("callback_host", "by default")
+        raise _refusal("callback_host", origin, hosts, "only with a callback_secret: receivers tell us by it")
     for endpoint in config.listen:
         if reach(endpoint) is Reach.OPEN and not config.insecure_open:
             raise open_to_strangers(endpoint, origins.get("listen", "by default"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from relay.core.limits import GIB, KIB, MIB
+from relay.core.webhooks import read_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Kind:
 
     parse: Callable[[Any], Any]
     allowed: str
+    secret: bool = False  #: it is never shown
 
 
 def number(low: float, high: float, allowed: str) -> Kind:
@@ -100,7 +102,20 @@ def several(each: Kind, allowed: str, least: int = 0) -> Kind:
             raise ValueError
         return tuple(each.parse(item) for item in items)
 
-    return Kind(parse, allowed)
+    return Kind(parse, allowed, each.secret)
+
+
+def signing_secret() -> Kind:
+    """A secret that callbacks are signed with; its value is the bytes."""
+
+    def parse(value: Any) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, str):
+            raise ValueError
+        return read_secret(value)
+
+    return Kind(parse, "", secret=True)
 
 
 def flag() -> Kind:

@@ -21,7 +21,7 @@ from twisted.application.service import IService
 from twisted.internet import reactor
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ReactorNotRunning
-from twisted.internet.interfaces import IReactorFromThreads
+from twisted.internet.interfaces import IReactorFromThreads, IReactorPluggableNameResolver
 from twisted.logger import Logger
 from twisted.python import usage
 
@@ -31,6 +31,7 @@ from relay.core.ports import MessageStore
 from relay.daemon import Door, RelayService
 from relay.edge.site import make_site
 from relay.edge.systemd import notify
+from relay.edge.webhook import WebhookSender, resolving
 from relay.endpoints import with_backlog
 from relay.hub.service import Hub
 from relay.store import open_store
@@ -50,6 +51,7 @@ class Options(usage.Options):
         "later wins. Limits are set in the file's table [limits], or as RELAY_LIMITS_PAYLOAD=2MiB."
     )
     optFlags: Final = [
+        ["callback-private", None, "Callbacks may go to addresses that only this machine or network can reach."],
         ["insecure-open", None, "Listen beyond this machine although nobody has to say who they are."],
     ]
     optParameters: Final = [
@@ -60,6 +62,8 @@ class Options(usage.Options):
         ["ack-timeout", None, None, "Seconds that a publisher waits for the ACK by default. [5]"],
         ["heartbeat", None, None, "Seconds between two pings to an agent. [30]"],
         ["on-duplicate", None, None, "A second registration of a live agent: reject, replace, or choice. [reject]"],
+        ["overflow", None, None, "A new message for a full queue: refuse it, or drop-oldest. [refuse]"],
+        ["callback-secret-file", None, None, "File with the secrets that sign callbacks, one a line."],
         ["node", None, None, "This node's name, told to agents. [the machine's name]"],
         ["auth-file", None, None, "Who may do what; not built yet."],
     ]
@@ -79,6 +83,14 @@ class Options(usage.Options):
     def opt_origin(self, origin: str) -> None:
         """An origin whose web pages may use the relay; may be given again."""
         self.lists.setdefault("origin", []).append(origin)
+
+    def opt_pass_header(self, name: str) -> None:
+        """A request header that is given to the agent under its own name; may be given again."""
+        self.lists.setdefault("pass_header", []).append(name)
+
+    def opt_callback_host(self, host: str) -> None:
+        """A host that callbacks may go to; may be given again."""
+        self.lists.setdefault("callback_host", []).append(host)
 
     def opt_version(self) -> NoReturn:
         """Print the relay's version and exit."""
@@ -100,7 +112,7 @@ class Options(usage.Options):
         """What was given, by the keys of the configuration."""
         given = {name.replace("-", "_"): value for name, value in self.items() if name != "config"}
         # usage counts how often a flag was given.
-        given["insecure_open"] = True if self["insecure-open"] else None
+        given |= {name: True if given[name] else None for name in ("insecure_open", "callback_private")}
         return given | self.lists
 
 
@@ -177,6 +189,9 @@ def build(config: Config, process: Process) -> RelayService:
         on_duplicate=config.on_duplicate,
         node=config.node or socket.gethostname(),
         server=f"relay/{relay.__version__}",
+        overflow=config.overflow,
+        callback_hosts=config.callback_host,
+        webhooks=make_sender(config),
     )
     site = make_site(
         hub=hub,
@@ -186,6 +201,8 @@ def build(config: Config, process: Process) -> RelayService:
         wall=time.time,
         names=config.server_name,
         origins=config.origin,
+        pass_headers=config.pass_header,
+        callback_hosts=config.callback_host,
     )
     site.noisy = False
     log.info(
@@ -217,6 +234,19 @@ def make_store(config: Config) -> MessageStore:
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def make_sender(config: Config) -> WebhookSender:
+    # Without a host too: what an earlier configuration allowed is owed still, and must come to its end.
+    return WebhookSender(
+        reactor=reactor,
+        resolve=resolving(IReactorPluggableNameResolver(reactor).nameResolver),
+        secrets=config.callback_secret,
+        hosts=config.callback_host,
+        private=config.callback_private,
+        wall=time.time,
+        user_agent=f"relay/{relay.__version__}",
+    )
 
 
 def make_door(text: str) -> Door:

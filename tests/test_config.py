@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -100,7 +101,7 @@ def test_variables_of_others_are_left_alone() -> None:
     assert load(None, others, {}) == Config()
 
 
-@pytest.mark.parametrize("key", [key for key in KINDS if key != "node"])
+@pytest.mark.parametrize("key", [key for key in KINDS if key not in ("node", "callback_secret")])
 @pytest.mark.parametrize("bad", [{"a": 1}, [1, 2], [["x"]], "\x00 \n"])
 def test_a_bad_value_names_key_origin_value_and_what_is_allowed(key: str, bad: object) -> None:
     words = refusal(options={key: bad})
@@ -132,6 +133,13 @@ def test_a_bad_value_names_key_origin_value_and_what_is_allowed(key: str, bad: o
         ("origin", ["*"]),
         ("node", "a b"),
         ("insecure_open", "perhaps"),
+        ("overflow", "drop-newest"),
+        ("pass_header", ["X-Request-Id: 5"]),
+        ("callback_host", ["https://hooks.example.org"]),
+        ("callback_host", ["Hooks.example.org"]),
+        ("callback_secret", ["hunter2"]),
+        ("callback_secret", ["whsec_c2hvcnQ="]),
+        ("callback_secret", "whsec_ů"),
         ("limits.payload", 0),
         ("limits.payload", "1" * 5000),
         ("limits.registrations", 0),
@@ -199,6 +207,7 @@ def test_authentication_that_is_not_built_is_refused_rather_than_ignored() -> No
         ("limits.default_in_flight", "limits.max_in_flight"),
         ("limits.ack_wait", "limits.ack_wait_max"),
         ("limits.session_buffer", "limits.total_buffer"),
+        ("limits.ttl", "limits.ttl_max"),
     ],
 )
 def test_a_default_above_its_own_limit_is_refused(low: str, high: str) -> None:
@@ -259,6 +268,45 @@ def test_every_default_is_itself_allowed() -> None:
     for each in fields(Limits):
         value = getattr(defaults.limits, each.name)
         assert LIMITS[f"limits.{each.name}"].parse(value) == value
+
+
+SECRET, OTHER = (bytes([byte]) * 24 for byte in (1, 2))
+
+
+def whsec(secret: bytes) -> str:
+    return "whsec_" + base64.b64encode(secret).decode()
+
+
+def test_secrets_stand_in_the_settings_or_in_a_file_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text(f"{whsec(OTHER)}\n\n")
+    both = {"callback_secret": [whsec(SECRET)], "callback_secret_file": str(file), "callback_host": ["a.example"]}
+    assert load(None, {}, both).callback_secret == (SECRET, OTHER)
+    assert load(None, {"RELAY_CALLBACK_SECRET": f"{whsec(SECRET)} {whsec(OTHER)}"}, {}).callback_secret == (
+        SECRET,
+        OTHER,
+    )
+
+
+def test_a_secret_is_shown_nowhere(tmp_path: Path) -> None:
+    assert "hunter2" not in refusal(options={"callback_secret": ["hunter2"]})
+    file = tmp_path / "secrets"
+    file.write_text("hunter2")
+    words = refusal(options={"callback_secret_file": str(file)})
+    assert "hunter2" not in words
+    assert str(file) in words
+    config = load(None, {}, {"callback_secret": [whsec(SECRET)]})
+    assert repr(SECRET)[2:-1] not in repr(config)
+
+
+def test_a_file_of_secrets_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    assert "cannot read" in refusal(options={"callback_secret_file": str(tmp_path / "absent")})
+    (tmp_path / "odd").write_bytes(b"\xff")
+    assert "not ASCII" in refusal(options={"callback_secret_file": str(tmp_path / "odd")})
+
+
+def test_callbacks_are_signed_or_there_are_none() -> None:
+    assert "only with a callback_secret" in refusal(options={"callback_host": ["hooks.example.org"]})
 
 
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "relay.toml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import resource
 import runpy
 from collections.abc import Iterator
@@ -50,12 +51,25 @@ def test_what_is_not_given_is_left_to_the_environment_and_the_file() -> None:
     )
 
 
-def test_every_setting_can_be_given_as_an_option() -> None:
+def test_every_setting_but_a_secret_can_be_given_as_an_option(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.write_text("whsec_" + base64.b64encode(b"s" * 24).decode())
     options = parsed(
         *("--listen", "unix:/a", "--listen", "tcp:80", "--store", "memory:", "--store-min-free", "1MiB"),
         *("--store-reserve", "0", "--ack-timeout", "1.5", "--heartbeat", "7", "--on-duplicate", "replace"),
         *("--server-name", "a.example", "--server-name", "b.example", "--origin", "https://c.example"),
-        *("--node", "n1", "--insecure-open"),
+        *(
+            "--node",
+            "n1",
+            "--insecure-open",
+            "--overflow",
+            "drop-oldest",
+            "--pass-header",
+            "X-A",
+            "--pass-header",
+            "X-B",
+        ),
+        *("--callback-host", "d.example", "--callback-secret-file", str(secrets), "--callback-private"),
     )
     assert load(None, {}, options.settings()) == Config(
         listen=("unix:/a", "tcp:80"),
@@ -68,6 +82,12 @@ def test_every_setting_can_be_given_as_an_option() -> None:
         server_name=("a.example", "b.example"),
         origin=("https://c.example",),
         node="n1",
+        overflow="drop-oldest",
+        pass_header=("X-A", "X-B"),
+        callback_host=("d.example",),
+        callback_secret=(b"s" * 24,),
+        callback_secret_file=str(secrets),
+        callback_private=True,
         insecure_open=True,
     )
 
