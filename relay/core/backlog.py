@@ -148,6 +148,7 @@ class Backlog:
     def drop(self, id: str) -> None:
         """It is not to be sent now, though it may have been read."""
         self._ready = deque(record for record in self._ready if record.message.id != id)
+        self._passed_over.pop(id, None)
 
     def learn(self, place: int, id: str, phase: Phase, trials: Trials) -> Entry:
         """Have something in mind that only the disk has."""

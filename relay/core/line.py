@@ -134,6 +134,7 @@ class Line:
             self.flying -= 1
         elif entry.phase is Phase.WAITING:
             self._tail.take_out(entry)
+            self._backlog.drop(entry.id)  # it may be a repeat of one that was read
         if entry.left:
             entry.left = False
             self._unsettled -= 1
@@ -150,7 +151,11 @@ class Line:
         """The store did not take it, perhaps because it has a message of that id: then that one goes its way."""
         if entry.phase is Phase.ENDED:
             return  # until its end is recorded
-        self.end(entry)
+        if entry.phase is Phase.FLYING:
+            self.flying -= 1
+        elif entry.phase is Phase.WAITING:
+            self._tail.take_out(entry)
+        entry.phase, entry.message = Phase.ENDED, None
         if self.entries.get(entry.id) is entry:
             del self.entries[entry.id]
             self._backlog.withdrawn(entry.id)

@@ -167,7 +167,7 @@ class Floor:
 
     def __init__(self, store: MemoryStore | None = None, *, on_duplicate: str = "reject", **limits: Any) -> None:
         self.clock = Clock()
-        self.store = store or MemoryStore()
+        self.store = store or MemoryStore(wall=lambda: WALL + self.clock.seconds())
         self.numbers = itertools.count(1)
         self.random = random.Random(1)
         self.fatal: list[Exception] = []
