@@ -231,6 +231,7 @@ def make_store(config: Config) -> MessageStore:
             wall=time.time,
             reserve_bytes=config.store_reserve,
             min_free_bytes=config.store_min_free,
+            key_count=config.limits.keys,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
