@@ -1,0 +1,183 @@
+"""Topics: the newest message of one takes the place of what was not delivered (protocol 2.3 'Topic')."""
+
+from __future__ import annotations
+
+from relay.core.model import Past, Put, Status
+from tests.hub.support import Answer, Floor
+
+
+def news(floor: Floor, payload: object = None, topic: str = "news", **fields: object) -> Answer:
+    return floor.post(payload, topic=topic, **fields)  # type: ignore[arg-type]  # the submission's own
+
+
+def ending(floor: Floor, id: str) -> tuple[Status, str]:
+    found = floor.find(id)
+    assert isinstance(found, Past)
+    return found.status, found.reason
+
+
+def test_the_newest_of_what_is_queued_is_all_that_comes() -> None:
+    floor = Floor()
+    answers = [news(floor) for _ in range(3)]
+    assert [answer.said for answer in answers] == ["queued:away"] * 3
+    assert ending(floor, answers[0].id) == (Status.REPLACED, answers[1].id)
+    assert ending(floor, answers[1].id) == (Status.REPLACED, answers[2].id)
+    agent = floor.agent().register()
+    assert agent.heard()[0]["queued"] == 1
+    assert agent.wire.frames[-1]["topic"] == "news"
+    assert agent.wire.frames[-1]["payload"] == 3
+
+
+def test_other_topics_other_agents_and_messages_without_a_topic_stay() -> None:
+    floor = Floor()
+    for topic in ("news", "weather"):
+        news(floor, topic, topic=topic)
+    floor.post("plain")
+    news(floor, "theirs", agent="desk-2")
+    news(floor, "newer")
+    assert floor.agent().register().messages() == ["weather", "plain", "newer"]
+    assert floor.agent().register("desk-2").messages() == ["theirs"]
+
+
+def test_the_new_message_goes_to_the_end_of_the_order() -> None:
+    floor = Floor()
+    news(floor, "old")
+    floor.post("other")
+    news(floor, "new")
+    assert floor.agent().register().messages() == ["other", "new"]
+
+
+def test_who_waits_for_the_older_one_is_told_what_took_its_place() -> None:
+    floor = Floor()
+    agent = floor.agent().register(max_in_flight=1)
+    floor.post(wait=30)
+    older = news(floor, wait=30)
+    assert older.said == "waiting"
+    newer = news(floor, wait=0)
+    assert older.said == "replaced"
+    assert older.problem is not None
+    assert older.problem.status == 409
+    assert older.problem.fields["by"] == newer.id
+    agent.ack(*agent.ids())
+    assert agent.messages() == [3]
+
+
+def test_one_that_rests_after_a_nack_is_replaced() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older = news(floor)
+    agent.say("nack", id=agent.ids()[0], delay=10)
+    newer = news(floor, wait=0)
+    assert ending(floor, older.id) == (Status.REPLACED, newer.id)
+    agent.ack(*agent.ids())
+    floor.pass_time(20)
+    assert agent.messages() == []
+
+
+def test_one_in_flight_is_not_called_back_and_delivered_when_it_is_acknowledged() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older, newer = news(floor), news(floor)
+    first, second = agent.ids()
+    agent.ack(first)
+    assert older.said == "delivered"
+    agent.ack(second)
+    assert newer.said == "delivered"
+    assert floor.queued() == []
+
+
+def test_one_in_flight_is_not_sent_again_but_ends_replaced() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    older = news(floor, wait=0)
+    newer = news(floor, wait=0)
+    agent.ack(newer.id)
+    agent.messages()
+    floor.pass_time(11)
+    assert agent.messages() == []
+    assert ending(floor, older.id) == (Status.REPLACED, newer.id)
+
+
+def test_one_in_flight_whose_session_ends_is_not_in_the_next_one() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older = news(floor, wait=30)
+    newer = news(floor, wait=30)
+    agent.leave()
+    assert (older.said, newer.said) == ("replaced", "queued:lost")
+    assert floor.agent().register().messages() == [2]
+
+
+def test_a_nack_of_one_that_was_replaced_in_flight_ends_it() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older, newer = news(floor), news(floor, wait=0)
+    agent.say("nack", id=agent.ids()[0], delay=1)
+    assert older.said == "replaced"
+    assert older.problem is not None
+    assert older.problem.fields["by"] == newer.id
+    floor.pass_time(2)
+    assert agent.messages() == []
+
+
+def test_both_changes_are_one_commit() -> None:
+    floor = Floor()
+    older = news(floor, "old")
+    floor.store.hold()
+    newer = news(floor, "new")
+    assert floor.queued() == [older.id]
+    assert floor.store.held == 1
+    floor.store.release()
+    assert newer.said == "queued:away"
+    assert floor.queued() == [newer.id]
+
+
+def test_while_the_replacement_is_on_its_way_into_the_store_the_older_one_is_not_sent() -> None:
+    floor = Floor()
+    news(floor, "old")
+    floor.store.hold()
+    news(floor, "new")
+    agent = floor.agent().register()
+    assert agent.messages() == []
+    floor.store.release()
+    assert agent.messages() == ["new"]
+
+
+def test_a_replacement_that_cannot_be_kept_replaces_nothing() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    older = news(floor, "old", wait=0)
+    floor.store_fails(Put)
+    agent.say("window", max_in_flight=1)
+    assert news(floor, "new", wait=0).said == "store-unavailable"
+    floor.store.heal()
+    agent.messages()
+    floor.pass_time(11)
+    assert agent.messages() == ["old"]
+    agent.ack(older.id)
+    assert floor.queued() == []
+
+
+def test_the_ack_of_one_that_was_replaced_on_the_disk_still_makes_it_delivered() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older = news(floor, wait=0)
+    agent.leave()
+    news(floor)
+    agent = floor.agent().register()
+    agent.ack(older.id)
+    assert ending(floor, older.id)[0] is Status.DELIVERED
+
+
+def test_an_older_one_that_is_made_durable_late_does_not_replace_the_newer_one() -> None:
+    floor = Floor()
+    agent = floor.agent().register(max_in_flight=1)
+    older = news(floor, "old", wait=5)
+    newer = news(floor, "new", wait=30)
+    floor.pass_time(6)
+    assert older.said == "queued:silent"
+    agent.messages()
+    agent.ack(older.id)
+    assert agent.messages() == ["new"]
+    agent.ack(newer.id if newer.known else agent.wire.frames[-1]["id"])
+    assert newer.said == "delivered"
