@@ -58,17 +58,8 @@ def test_every_setting_but_a_secret_can_be_given_as_an_option(tmp_path: Path) ->
         *("--listen", "unix:/a", "--listen", "tcp:80", "--store", "memory:", "--store-min-free", "1MiB"),
         *("--store-reserve", "0", "--ack-timeout", "1.5", "--heartbeat", "7", "--on-duplicate", "replace"),
         *("--server-name", "a.example", "--server-name", "b.example", "--origin", "https://c.example"),
-        *(
-            "--node",
-            "n1",
-            "--insecure-open",
-            "--overflow",
-            "drop-oldest",
-            "--pass-header",
-            "X-A",
-            "--pass-header",
-            "X-B",
-        ),
+        *("--node", "n1", "--insecure-open", "--overflow", "drop-oldest"),
+        *("--pass-header", "X-A", "--pass-header", "X-B"),
         *("--callback-host", "d.example", "--callback-secret-file", str(secrets), "--callback-private"),
     )
     assert load(None, {}, options.settings()) == Config(
