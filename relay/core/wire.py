@@ -185,7 +185,7 @@ def _second(at: int) -> str:
 
 
 def encode(kind: str, **fields: Any) -> bytes:
-    """A frame to an agent; fields that are None are left out."""
+    """A frame, of either side; fields that are None are left out."""
     return _encode({"type": kind, **{name: value for name, value in fields.items() if value is not None}})
 
 

@@ -165,6 +165,22 @@ def test_a_queued_message_is_told_with_its_reason(theatre: Theatre, door: Doorwa
     assert complaints == ""
 
 
+def test_a_reply_is_told_behind_the_delivery(theatre: Theatre, door: Doorway, capfd: Any) -> None:
+    door.body = DELIVERED[:-1] + b', "reply": {"n": -0.0 }}'
+    assert theatre.relay("send", "desk-1", "hello") == 0
+    assert capfd.readouterr() == ('delivered to desk-1 (m1): {"n": -0.0 }\n', "")
+
+
+def test_what_is_asked_of_a_message_stands_in_its_headers(theatre: Theatre, door: Doorway) -> None:
+    wishes = ["--ttl", "60", "--topic", "mood", "--key", "k1", "--header", "Room=a=b", "--header", "floor=2"]
+    assert theatre.relay("send", "desk-1", "hello", *wishes, "--callback", "https://shop.example/told") == 0
+    headers = door.requests[0].requestHeaders
+    names = ("ttl", "topic", "idempotency-key", "callback-url", "relay-meta-room", "relay-meta-floor")
+    assert [headers.getRawHeaders(name) for name in names] == [
+        ["60"], ["mood"], ["k1"], ["https://shop.example/told"], ["a=b"], ["2"]
+    ]  # fmt: skip
+
+
 def test_a_queue_that_a_restart_would_lose_is_told_as_such(theatre: Theatre, door: Doorway, capfd: Any) -> None:
     door.body = b'{"id":"m1","agent":"desk-1","status":"accepted","attempts":0,"reason":"away","durable":false}'
     assert theatre.relay("send", "desk-1", "hello", "--async") == 3
@@ -243,6 +259,9 @@ def test_standard_input_is_sent_byte_for_byte(theatre: Theatre, door: Doorway, m
         (["send", "desk-1", ""], "empty"),
         (["send", "desk-1", "hello", "--wait", "31"], "0<=x<=30"),
         (["send", "desk-1", "hello", "--file", __file__], "exclude each other"),
+        (["send", "desk-1", "hello", "--ttl", "-1"], "x>=0"),
+        (["send", "desk-1", "hello", "--header", "room"], "NAME=VALUE"),
+        (["send", "desk-1", "hello", "--header", "a=1", "--header", "A=2"], "given once"),
         (["send", "desk-1", "--file", "/nowhere/at/all"], "does not exist"),
         (["send", "desk-1", "hello", "--url", "gopher://relay"], "http, https, ws or wss"),
         (["send", "desk-1", "caf\udce9"], "UTF-8"),

@@ -120,9 +120,37 @@ def test_wishes_are_told_in_prefer(house: House, wishes: dict[str, Any], prefer:
 def test_bytes_are_bytes_unless_they_are_called_something_else(house: House) -> None:
     house.send("desk-1", b"{}")
     assert house.header("content-type") == ["application/octet-stream"]
-    house.send("desk-1", b"{}", content_type="application/json", headers={"Idempotency-Key": "k1"})
+    house.send("desk-1", b"{}", content_type="application/json")
     assert house.header("content-type") == ["application/json"]
-    assert house.header("idempotency-key") == ["k1"]
+
+
+def test_what_is_asked_of_a_message_stands_in_its_headers(house: House) -> None:
+    house.send("desk-1", b"x", ttl=0, topic="mood", key="k1", callback="https://shop.example/told")
+    told = [house.header(name) for name in ("ttl", "topic", "idempotency-key", "callback-url")]
+    assert told == [["0"], ["mood"], ["k1"], ["https://shop.example/told"]]
+
+
+def test_nothing_is_asked_that_was_not_given(house: House) -> None:
+    house.send("desk-1", b"x")
+    assert [house.header(name) for name in ("ttl", "topic", "idempotency-key", "callback-url")] == [[]] * 4
+
+
+def test_headers_for_the_agent_are_marked_as_such_but_for_those_of_tracing(house: House) -> None:
+    house.send("desk-1", b"x", headers={"room": "grün", "traceparent": "00-1"})
+    assert house.header("relay-meta-room") == ["grün"]
+    assert house.header("traceparent") == ["00-1"]
+
+
+@pytest.mark.parametrize("wish", [{"key": "a\r\nEvil: 1"}, {"headers": {"room": "a\nb"}}, {"headers": {"a b": "x"}}])
+def test_what_would_break_out_of_a_header_is_refused_without_a_request(house: House, wish: dict[str, Any]) -> None:
+    failure(house.send("desk-1", b"x", **wish), ValueError)
+    assert house.door.requests == []
+
+
+def test_an_answer_of_the_first_message_with_its_key_says_so(house: House) -> None:
+    assert not result(house.send("desk-1", b"x", key="k1")).replay
+    house.door.headers = {"Idempotent-Replay": "true"}
+    assert result(house.send("desk-1", b"x", key="k1")).replay
 
 
 def test_a_token_is_sent_along() -> None:

@@ -54,6 +54,13 @@ Exit codes: 0 delivered, 3 queued or accepted, 1 failed.""",
 )
 @click.option("--wait", type=click.IntRange(0, 30), help="Seconds to wait for the acknowledgement.  [relay: 5]")
 @click.option("--async", "respond_async", is_flag=True, help="Be content once the relay has it on its disk.")
+@click.option("--ttl", type=click.IntRange(0), help="Seconds after which it is not sent any more; 0 = now or never.")
+@click.option("--topic", help="It replaces an undelivered message of this topic.")
+@click.option("--key", help="One key names one message, however often it is sent.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME=VALUE", help="A header for the agent; several may be."
+)
+@click.option("--callback", metavar="URL", help="Where the relay tells what became of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the relay's answer as it came.")
 @url_option
 @click.pass_obj
@@ -65,17 +72,32 @@ def send(
     content_type: str | None,
     wait: int | None,
     respond_async: bool,
+    ttl: int | None,
+    topic: str | None,
+    key: str | None,
+    headers: tuple[str, ...],
+    callback: str | None,
     as_json: bool,
     url: str,
 ) -> int:
     """Send a message to AGENT: TEXT, a file, or what comes on standard input."""
     payload, guessed = _payload(text, path)
+    given = _headers(headers)
 
     async def job(shift: Shift) -> int:
         publisher = Publisher(url, reactor=shift.reactor, token=shift.token)
         try:
             answer = await publisher.send(
-                agent, payload, content_type=content_type or guessed, wait=wait, respond_async=respond_async
+                agent,
+                payload,
+                content_type=content_type or guessed,
+                wait=wait,
+                respond_async=respond_async,
+                ttl=ttl,
+                topic=topic,
+                key=key,
+                callback=callback,
+                headers=given,
             )
         except Refused as refused:
             if as_json and refused.problem.body:
@@ -95,9 +117,21 @@ def send(
 def what_became_of(answer: Answer) -> str:
     """The answer as a line for people."""
     if answer.delivered:
-        return f"delivered to {answer.agent} ({answer.id})"
+        replied = f": {answer.reply.decode()}" if answer.reply is not None else ""
+        return f"delivered to {answer.agent} ({answer.id}){replied}"
     reason = WHY.get(answer.reason or "", answer.reason or "no reason was given").format(agent=answer.agent)
     return f"{answer.status} for {answer.agent} ({answer.id}): {reason}"
+
+
+def _headers(given: tuple[str, ...]) -> dict[str, str]:
+    """``NAME=VALUE``, each name once."""
+    found: dict[str, str] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        if not equals or not name or name.lower() in found:
+            raise click.UsageError(f"--header is NAME=VALUE, and each name is given once, not {each[:100]!r}")
+        found[name.lower()] = value
+    return found
 
 
 def _payload(text: str | None, path: Path | None) -> tuple[bytes, str]:
