@@ -109,7 +109,8 @@ class Callbacks:
         self._go_on()
 
     def _line_up(self, callback: Callback) -> None:
-        receiver = self._receivers.setdefault(urlsplit(callback.url).netloc, Receiver())
+        # By its host, which the configuration names; of ports a publisher could think up any number.
+        receiver = self._receivers.setdefault(urlsplit(callback.url).hostname or "", Receiver())
         if len(receiver.waiting) < WAITING:
             self._in_mind.add(callback.id)
             receiver.waiting.append(callback)
@@ -172,7 +173,8 @@ class Callbacks:
 
     def _note(self, op: Callback | Told) -> None:
         if len(self._unwritten) >= UNWRITTEN:
-            self.log.error("the store is away and too much waits for it: callback {id} is forgotten", id=op.id)
+            self.log.error("too much waits for the store: what came of callback {id} is not noted", id=op.id)
+            self._in_mind.discard(op.id)  # what the store has of it is told again
             return
         self._in_mind.add(op.id)
         self._unwritten[op.id] = op

@@ -247,6 +247,18 @@ def test_while_the_store_is_away_nothing_is_forgotten_and_nothing_told_twice(flo
     assert floor.owed() == []
 
 
+def test_what_waits_for_a_store_that_is_away_is_bounded(floor: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callbacks, "UNWRITTEN", 2)
+    ids = ended(floor, 3)
+    floor.store_fails(Told)
+    floor.pass_time(1)
+    assert floor.receivers.ids == ids
+    floor.store.heal()
+    floor.pass_time(3)
+    assert floor.receivers.ids == [*ids, ids[2]]  # its outcome was not noted, so that it is told again
+    assert floor.owed() == []
+
+
 def test_an_outcome_that_could_not_be_written_is_written_later(floor: Telling) -> None:
     (id,) = ended(floor)
     floor.store_fails(Told)
