@@ -56,7 +56,9 @@ class Courier:
         """It takes its place at the end of the agent's order. ``again``: a dead letter, which replaces nothing."""
         self.hold(1, len(message.payload))
         entry = self.line.accept(self.context.next_place(), message)
-        for other in () if again else self.line.topics.others(entry):
+        if again:
+            return entry
+        for other in self.line.topics.others(entry):
             if other.phase is Phase.FLYING and not other.replaced_by:
                 other.replaced_by = entry.id
         self.context.chronicle.note(self.agent, entry, "accepted")

@@ -88,6 +88,7 @@ class Mending:
         finally:
             if kept:
                 courier.line.saved(entry)
+                self._context.chronicle.tell(message.agent, id, "queued")
             courier.line.written(entry)
             if not kept:
                 courier.line.withdraw(entry)

@@ -289,9 +289,9 @@ class World:
 
     def ack(self, end: End, ids: Iterable[str], **fields: Any) -> None:
         ids = list(ids)
-        for id in ids:
+        for id in ids if end.counts else ():
             parcel = self.by_id[id]
-            if end.counts and id not in self.over:
+            if id not in self.over:
                 parcel.acked = True
             for other in self.ends:
                 if other.name == end.name:
@@ -363,14 +363,15 @@ class World:
         parcel, was = self.by_id[id], self.over.pop(id, None)
         parcel.sent, parcel.superseded, parcel.acked = False, False, False
         old, parcel.order = parcel.order, max(each.order for each in self.parcels) + 0.001
-        parcel.bad, parcel.moved = 0, False
+        parcel.bad, parcel.moved = 0, True
         answer = self.asked(self.floor.hub.requeue(id))
         if not answer or isinstance(answer[0], Problem):
-            parcel.order, parcel.moved = old, True
+            parcel.order = old
             if was is not None:
                 self.over[id] = was
         elif isinstance(answer[0], MessageView):
             assert answer[0].status in (Status.QUEUED, Status.SENT)
+            parcel.moved = False
 
     def letters(self) -> list[Letter]:
         """The dead letters, if the store tells."""
