@@ -39,5 +39,5 @@ async def tidied(store: AnyStore, clock: Clock) -> None:
     if isinstance(store, MemoryStore):
         return
     clock.advance(10)
-    while store._chores:
+    while store._chores.under_way:
         await store.write(Seen("nobody", NOW))

@@ -649,7 +649,7 @@ async def test_a_page_of_the_file_that_cannot_be_read_breaks_the_store(path: Pat
 async def tidied(store: SqliteStore, clock: Clock) -> None:
     """Let it do its chores, all slices of them."""
     clock.advance(10)
-    while store._chores:
+    while store._chores.under_way:
         await store.oldest([])
 
 
