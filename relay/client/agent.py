@@ -94,8 +94,10 @@ class Phase(enum.Enum):
 class Agent(Service):
     """Receives the messages of one agent.
 
-    ``handler`` is called with each ``Message``: when it returns, the message is acknowledged; ``Nack``, or any other
-    exception, gives it back. A message that was acknowledged and comes again is acknowledged again without a call.
+    ``handler`` is called with each ``Message``: when it returns, the message is acknowledged, and what it returns
+    (anything that can be JSON, up to 64 KiB; None is nothing) is the reply to the publisher; ``Nack``, or any other
+    exception, gives the message back. A message that was acknowledged and comes again is acknowledged again without a
+    call, and without its reply.
 
     ``notice`` is told of ``Joined`` and ``Parted``. ``token`` may be a callable that gives a fresh one. ``chance``
     gives numbers from 0 up to 1, for the jitter. ``endpoint`` replaces the way to the relay that follows from ``url``.

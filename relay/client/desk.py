@@ -11,16 +11,19 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import msgspec
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 
 from relay.client.memory import Memory
 from relay.client.message import Message, Nack
+from relay.core.limits import KIB
 from relay.core.wire import encode
 
 Handler = Callable[[Message], Awaitable[object]]
 
+LONGEST_REPLY: Final = 64 * KIB  #: bytes
 LONGEST_REASON: Final = 1000  #: characters of a nack's reason
 
 log = Logger()
@@ -138,7 +141,7 @@ class Desk:
 
     async def _outcome(self, message: Message, running: Deferred[object]) -> bytes | None:
         try:
-            await running
+            answer = await running
         except Nack as nack:
             requeue = None if nack.requeue else False
             return encode("nack", id=message.id, requeue=requeue, delay=nack.delay, reason=_short(nack.reason) or None)
@@ -150,7 +153,7 @@ class Desk:
             log.failure("the handler failed for message {id}", id=message.id, level=LogLevel.error)
             return encode("nack", id=message.id, reason=_short(f"{type(error).__name__}: {error}"))
         self._memory.remember(message.id, message.life, self._clock.seconds())
-        return encode("ack", id=message.id)
+        return encode("ack", id=message.id, reply=_reply(answer))
 
     def _give_up(self) -> None:
         for running in list(self._running.values()):
@@ -160,6 +163,23 @@ class Desk:
 async def _call(handler: Handler, message: Message) -> object:
     # In a coroutine of ours a handler that raises before its first await, and one that gives a Deferred, are the same.
     return await handler(message)
+
+
+def _reply(answer: object) -> msgspec.Raw | None:
+    """What a handler returned, as JSON for the publisher. The work is done: a reply that cannot be sent is left out."""
+    if answer is None:
+        return None
+    try:
+        reply = msgspec.json.encode(answer)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        log.error("a handler's reply is left out, for it is not JSON: {error}", error=error)
+        return None
+    if len(reply) > LONGEST_REPLY:
+        log.error(
+            "a handler's reply is left out: {size} bytes, allowed are {most}", size=len(reply), most=LONGEST_REPLY
+        )
+        return None
+    return msgspec.Raw(reply)
 
 
 def _short(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -90,8 +91,32 @@ class Door:
         ``path`` begins with a slash and is encoded already. ``timeout`` is in seconds, from when a connection is
         free for it to the last byte of the answer. Raises Refused or Unreachable.
         """
+        return await self._request(method, path, headers or {}, body, timeout, None)
+
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str],
+        body: bytes,
+        timeout: float,
+        take: Callable[[bytes], None],
+    ) -> None:
+        """The same, but a good answer is given to ``take`` piece by piece as it comes, and may be of any length."""
+        await self._request(method, path, headers, body, timeout, take)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        timeout: float,
+        take: Callable[[bytes], None] | None,
+    ) -> Reply:
         async with self._slots:
-            exchange = Deferred.fromCoroutine(self._exchange(method, path, headers or {}, body))
+            exchange = Deferred.fromCoroutine(self._exchange(method, path, headers, body, take))
             try:
                 status, answered, content = await exchange.addTimeout(timeout, self._reactor, self._too_late)
             except (CancelledError, Unreachable):
@@ -117,7 +142,9 @@ class Door:
             raise Unreachable(f"{self._address.http} did not answer within {timeout:g} s")
         return result
 
-    async def _exchange(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answered:
+    async def _exchange(
+        self, method: str, path: str, headers: dict[str, str], body: bytes, take: Callable[[bytes], None] | None
+    ) -> Answered:
         sent = {"User-Agent": f"relay/{__version__}", **headers}
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
@@ -130,6 +157,9 @@ class Door:
             unbuffered=True,
             reactor=self._reactor,
         )
+        if take is not None and 200 <= response.code < 300:
+            await collect(response, take)
+            return response.code, response.headers, b""
         return response.code, response.headers, await _read(response)
 
 

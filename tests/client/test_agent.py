@@ -154,6 +154,30 @@ def test_a_message_is_acknowledged_when_its_handler_returns(make_stage: Maker) -
     assert ids(relay.take("ack")) == ["m1"]
 
 
+@pytest.mark.parametrize("answer", [{"n": [1, None, "é"]}, "typed", 0, False, "x" * (64 * 1024 - 2)])
+def test_what_a_handler_returns_is_the_reply(make_stage: Maker, answer: object) -> None:
+    async def handle(message: Message) -> object:
+        return answer
+
+    stage = make_stage(handler=handle).start()
+    relay = stage.register()
+    relay.take()
+    stage.push("m1")
+    assert only(relay.take()) == {"type": "ack", "id": "m1", "reply": answer}
+
+
+@pytest.mark.parametrize("answer", [object(), "x" * (64 * 1024 - 1), "\ud800", None])
+def test_work_that_is_done_is_acknowledged_whatever_its_reply(make_stage: Maker, answer: object) -> None:
+    async def handle(message: Message) -> object:
+        return answer
+
+    stage = make_stage(handler=handle).start()
+    relay = stage.register()
+    relay.take()
+    stage.push("m1")
+    assert only(relay.take()) == {"type": "ack", "id": "m1"}
+
+
 def test_a_handler_that_gives_a_message_back_says_when_and_why(make_stage: Maker) -> None:
     async def refuse(message: Message) -> None:
         raise Nack("the printer is out of paper", requeue=message.id == "m1", delay=90 if message.id == "m1" else None)

@@ -215,6 +215,37 @@ def test_no_relay_is_one_line_and_a_failure(capfd: Any) -> None:
     )
 
 
+def test_a_batch_is_told_by_what_became_of_its_lines(
+    theatre: Theatre, door: Doorway, tmp_path: Path, capfd: Any
+) -> None:
+    file = tmp_path / "orders.ndjson"
+    file.write_bytes(b'{"agent": "a", "payload": 1}\nnonsense\n')
+    door.body = b'{"line": 2, "problem": {"type": "/problems/invalid-json"}}\n{"line": 1, "status": "delivered"}\n'
+    assert theatre.relay("send", "--batch", str(file)) == 1
+    beside = tmp_path / "orders.ndjson.failed"
+    assert capfd.readouterr() == (f"2 lines: 1 delivered, 1 failed (see {beside})\n", "")
+    assert beside.read_bytes() == b"nonsense\n"
+    assert door.requests[0].path == b"/v1/messages"
+    assert door.requests[0].requestHeaders.getRawHeaders("content-type") == ["application/x-ndjson"]
+
+
+@pytest.mark.parametrize(("status", "code"), [("delivered", 0), ("queued", 3)])
+def test_a_batch_without_failures_leaves_no_file_of_them(
+    theatre: Theatre, door: Doorway, tmp_path: Path, status: str, code: int
+) -> None:
+    (tmp_path / "orders").write_bytes(b'{"agent": "a", "payload": 1}')
+    door.body = b'{"line": 1, "status": "%s"}\n' % status.encode()
+    assert theatre.relay("send", "--batch", str(tmp_path / "orders")) == code
+    assert [each.name for each in tmp_path.iterdir()] == ["orders"]
+
+
+def test_an_interrupted_batch_says_how_to_go_on(theatre: Theatre, door: Doorway, tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "orders").write_bytes(b'{"agent": "a", "payload": 1}')
+    door.body = None
+    assert theatre.relay("send", "--batch", str(tmp_path / "orders"), scene=theatre.stop) == 130
+    assert "type the same again" in capfd.readouterr().err
+
+
 def test_an_interrupted_message_is_told_as_such(theatre: Theatre, door: Doorway, capfd: Any) -> None:
     door.body = None
     assert theatre.relay("send", "desk-1", "hello", scene=theatre.stop) == 130
@@ -262,6 +293,9 @@ def test_standard_input_is_sent_byte_for_byte(theatre: Theatre, door: Doorway, m
         (["send", "desk-1", "hello", "--ttl", "-1"], "x>=0"),
         (["send", "desk-1", "hello", "--header", "room"], "NAME=VALUE"),
         (["send", "desk-1", "hello", "--header", "a=1", "--header", "A=2"], "given once"),
+        (["send", "desk-1", "--batch", __file__], "goes alone"),
+        (["send", "--ttl", "1", "--batch", __file__], "goes alone"),
+        (["send", "--batch", "/nowhere/at/all"], "does not exist"),
         (["send", "desk-1", "--file", "/nowhere/at/all"], "does not exist"),
         (["send", "desk-1", "hello", "--url", "gopher://relay"], "http, https, ws or wss"),
         (["send", "desk-1", "caf\udce9"], "UTF-8"),

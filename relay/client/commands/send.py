@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import click
+from click.core import ParameterSource
 
+from relay.client.commands.batch import send_file
 from relay.client.commands.common import AGENT, DELIVERED, FAILED, QUEUED, Run, Shift, one_line, say, url_option
 from relay.client.door import Refused
 from relay.client.publisher import Answer, Publisher
@@ -38,16 +40,22 @@ Examples:
   relay send desk-1 "Good morning"
   relay send desk-1 --file order.json
   date | relay send desk-1 --wait 10
+  relay send --batch orders.ndjson
 \b
 Exit codes: 0 delivered, 3 queued or accepted, 1 failed.""",
 )
-@click.argument("agent", type=AGENT)
+@click.argument("agent", type=AGENT, required=False)
 @click.argument("text", required=False)
 @click.option(
     "--file",
     "path",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Send what stands in this file.",
+)
+@click.option(
+    "--batch",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Send the messages of this file, one JSON object a line.",
 )
 @click.option(
     "--content-type", help="What the message is; otherwise told from the file's name, or text where it can be."
@@ -66,9 +74,10 @@ Exit codes: 0 delivered, 3 queued or accepted, 1 failed.""",
 @click.pass_obj
 def send(
     run: Run,
-    agent: str,
+    agent: str | None,
     text: str | None,
     path: Path | None,
+    batch: Path | None,
     content_type: str | None,
     wait: int | None,
     respond_async: bool,
@@ -81,6 +90,11 @@ def send(
     url: str,
 ) -> int:
     """Send a message to AGENT: TEXT, a file, or what comes on standard input."""
+    if batch is not None:
+        _alone("batch", "url")
+        return run(lambda shift: send_file(shift, url, batch))
+    if agent is None:
+        raise click.UsageError("Missing argument 'AGENT'.")
     payload, guessed = _payload(text, path)
     given = _headers(headers)
 
@@ -121,6 +135,14 @@ def what_became_of(answer: Answer) -> str:
         return f"delivered to {answer.agent} ({answer.id}){replied}"
     reason = WHY.get(answer.reason or "", answer.reason or "no reason was given").format(agent=answer.agent)
     return f"{answer.status} for {answer.agent} ({answer.id}): {reason}"
+
+
+def _alone(*allowed: str) -> None:
+    """The lines of a batch say themselves what they want."""
+    context = click.get_current_context()
+    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    if any(context.params[name] is not None for name in given - set(allowed)):
+        raise click.UsageError("--batch goes alone: each line names its agent and what it asks for")
 
 
 def _headers(given: tuple[str, ...]) -> dict[str, str]:
