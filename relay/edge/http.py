@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401  # werkzeug asks for it at the first request, when no file may be left to read it
 from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from klein import Klein
 from twisted.internet.defer import Deferred
@@ -20,7 +20,7 @@ from relay.core.limits import Limits
 from relay.core.model import Submission
 from relay.core.ports import Floor
 from relay.core.problems import Problem
-from relay.edge import asked, members, prefer, query
+from relay.edge import asked, members, openapi, prefer, query
 from relay.edge.answer import Answer, in_json, of_outcome, of_problem
 from relay.edge.events import BUSY_RETRY, EventStream, wanted_types
 from relay.edge.polls import PollDoor
@@ -28,6 +28,8 @@ from relay.edge.request import DoorRequest
 
 T = TypeVar("T")
 log = Logger()
+
+DESCRIPTION: Final = in_json(200, openapi.document())
 
 
 class Segment(BaseConverter):
@@ -205,6 +207,10 @@ class HttpDoor:
         if not state.ready:
             raise Problem(state.why, "the relay accepts no messages now", durable=state.durable)
         return request.prepare(in_json(200, {"status": "ready", "durable": state.durable}))
+
+    @app.route("/openapi.json", methods=["GET"])
+    def openapi(self, request: DoorRequest) -> bytes:
+        return request.prepare(DESCRIPTION)
 
     @app.handle_errors(Exception)
     def refused(self, request: IRequest, failure: Failure) -> bytes:

@@ -1,0 +1,380 @@
+"""The calls of the HTTP door as an OpenAPI 3.1 document: what each takes, and every status that it may answer with.
+
+The words of the problems come from the table of the problems: a word that is added there is in the document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from relay.core.model import Reason, Status
+from relay.core.problems import PROBLEMS
+from relay.edge.events import TYPES
+from relay.edge.query import PAGE_DEFAULT, PAGE_MOST
+
+Schema = dict[str, Any]
+
+#: What any call may be told: a bad head or path, a foreign origin, a head or body too large, too slow or compressed.
+EVERYWHERE: Final = (400, 403, 404, 408, 413, 415, 421, 431, 500)
+
+AGENT_ID: Final = "^[A-Za-z0-9._~:@-]{1,128}$"
+MESSAGE_ID: Final = "^[A-Za-z0-9._~-]{1,64}$"
+
+TEXT: Final[Schema] = {"type": "string"}
+COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
+TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+YES_OR_NO: Final[Schema] = {"type": "boolean"}
+ANYTHING: Final[Schema] = {}
+
+
+def document() -> Schema:
+    """The whole document, ready for JSON."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "relay",
+            "version": "1",
+            "summary": "Gets a message to a program which nobody can reach",
+            "description": "Version 1 of the contract: the calls over HTTP. Fields that are not known are ignored.",
+        },
+        "paths": {
+            "/v1/agents/{agent}/messages": {"parameters": [_AGENT], **_messages_of_an_agent()},
+            "/v1/messages": {"post": _batch()},
+            "/v1/messages/{id}": {"parameters": [_ID], **_one_message()},
+            "/v1/agents": {"get": _agents()},
+            "/v1/agents/{agent}": {
+                "parameters": [_AGENT],
+                "get": _call("agent", "An agent that is known here", _ok("Agent"), 503),
+            },
+            "/v1/agents/{agent}/session": {
+                "parameters": [_AGENT],
+                "delete": _call("disconnect", "Close the agent's session with 4005", _ok("Deleted")),
+            },
+            "/v1/agents/{agent}/next": {"parameters": [_AGENT], "get": _next()},
+            "/v1/agents/{agent}/acks": {"parameters": [_AGENT], "post": _acks()},
+            "/v1/dead-letters": {
+                "get": _call("letters", "Dead letters", _ok("DeadLetters"), 503, takes=[_LIMIT, _CURSOR])
+            },
+            "/v1/dead-letters/{id}": {
+                "parameters": [_ID],
+                "delete": _call("discard", "Put a dead letter away", _ok("Deleted"), 503),
+            },
+            "/v1/dead-letters/{id}/requeue": {
+                "parameters": [_ID],
+                "post": _call("requeue", "Send a dead letter again", _ok("MessageInQueue"), 429, 503),
+            },
+            "/v1/events": {"get": _events()},
+            "/v1/connect": {"get": _connect()},
+            "/healthz": {"get": _call("health", "Alive", _ok("Health"))},
+            "/readyz": {"get": _call("readiness", "Able to accept messages", _ok("Ready"), 503)},
+            "/openapi.json": {"get": _call("openapi", "This document", _ok("Description"))},
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+# -- parts
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(members: dict[str, Schema], *optional: str) -> Schema:
+    """An object whose members must be there but for the ``optional``; others may be added."""
+    required = [name for name in members if name not in optional]
+    return {"type": "object", "properties": members} | ({"required": required} if required else {})
+
+
+def _page(item: str) -> Schema:
+    return _object({"items": {"type": "array", "items": _ref(item)}, "next": {"type": ["string", "null"]}})
+
+
+def _maybe(schema: Schema) -> Schema:
+    return schema | {"type": [schema["type"], "null"]}
+
+
+def _given(name: str, where: str, schema: Schema, what: str = "", *, required: bool = False) -> Schema:
+    parameter = {"name": name, "in": where, "schema": schema, "required": required}
+    return parameter | ({"description": what} if what else {})
+
+
+def _header(what: str, schema: Schema = TEXT) -> Schema:
+    return {"description": what, "schema": schema}
+
+
+def _answer(what: str, schema: Schema, media: str = "application/json", **headers: Schema) -> Schema:
+    given = {name.replace("_", "-"): header for name, header in headers.items()}
+    return {"description": what, "content": {media: {"schema": schema}}} | ({"headers": given} if given else {})
+
+
+def _ok(name: str) -> Schema:
+    return {"200": _answer("Done", _ref(name))}
+
+
+def _problem(status: int) -> Schema:
+    """The answer of a status that is a problem: the words that it may be."""
+    words = [word for word, (number, _title) in PROBLEMS.items() if number == status]
+    answer = _answer(f"A problem: {', '.join(f'`{word}`' for word in words)}", _ref("Problem"), _PROBLEM_JSON)
+    headers: dict[str, Schema] = {}
+    if status in (429, 503):
+        headers["Retry-After"] = {"required": True, **_header("Seconds until it may be tried again", COUNT)}
+    if status == 410:
+        headers["Relay-Status"] = _header("How it ended, where that is known")
+    return answer | ({"headers": headers} if headers else {})
+
+
+def _call(
+    name: str, what: str, good: Schema, *bad: int, takes: Sequence[Schema] = (), body: Schema | None = None
+) -> Schema:
+    """One call. ``good``: answers by status; ``bad``: statuses of problems beside those that any call may be told."""
+    problems = {str(status): _problem(status) for status in sorted({*EVERYWHERE, *bad})}
+    call: Schema = {"operationId": name, "summary": what, "responses": good | problems}
+    if takes:
+        call["parameters"] = list(takes)
+    if body is not None:
+        call["requestBody"] = body
+    return call
+
+
+_PROBLEM_JSON: Final = "application/problem+json"
+_AGENT: Final = _given("agent", "path", {"type": "string", "pattern": AGENT_ID}, "Not . or ..", required=True)
+_ID: Final = _given("id", "path", {"type": "string", "pattern": MESSAGE_ID}, required=True)
+_LIMIT: Final = _given(
+    "limit", "query", {"type": "integer", "minimum": 1, "maximum": PAGE_MOST, "default": PAGE_DEFAULT}
+)
+_CURSOR: Final = _given("cursor", "query", TEXT, "The `next` of an earlier page")
+_PREFER: Final = _given("Prefer", "header", TEXT, "`wait=N`, seconds (RFC 7240)")
+_APPLIED: Final = _header("The wait that applies")
+
+
+# -- calls
+
+
+def _messages_of_an_agent() -> Schema:
+    post = _call("submit", "Send a message", _accepted(), 409, 410, 422, 429, 503, 504, takes=_asked(), body=_payload())
+    with_payload = _given("payload", "query", YES_OR_NO, "Show the payloads too")
+    queue = _call("queue", "What is queued", _ok("Queue"), 503, takes=[_LIMIT, _CURSOR, with_payload])
+    return {"post": post, "get": queue, "delete": _call("empty", "Cancel what is queued", _ok("Deleted"), 503)}
+
+
+def _accepted() -> Schema:
+    headers = {
+        "Location": {"required": True, **_header("`/v1/messages/{id}`")},
+        "Relay_Status": {"required": True, **_header("The `status` of the body")},
+        "Preference_Applied": _APPLIED,
+        "TTL": _header("The time to live that applies, in seconds", COUNT),
+        "Idempotent_Replay": _header("`true`: the message was known by its key"),
+    }
+    return {
+        "200": _answer("`delivered`, or `queued` and durable", _ref("Outcome"), **headers),
+        "202": _answer("`accepted` and durable", _ref("Outcome"), **headers),
+    }
+
+
+def _asked() -> list[Schema]:
+    """The headers that a POST may have. ``Relay-Meta-*`` is a family of names, which OpenAPI cannot tell."""
+    return [
+        _given("Prefer", "header", TEXT, "`wait=N`, seconds, and `respond-async` (RFC 7240)"),
+        _given("TTL", "header", {"type": "string", "pattern": "^[0-9]{1,12}$"}, "Seconds (RFC 8030)"),
+        _given("Topic", "header", {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,32}$"}, "RFC 8030"),
+        _given("Idempotency-Key", "header", {"type": "string", "pattern": "^[!-~]{1,255}$"}),
+        _given("Callback-URL", "header", TEXT, "https, at a host that the configuration allows"),
+    ]
+
+
+def _payload() -> Schema:
+    media = {"application/json": ANYTHING, "text/plain": TEXT, "application/octet-stream": ANYTHING}
+    return {"required": True, "content": {name: {"schema": schema} for name, schema in media.items()}}
+
+
+def _batch() -> Schema:
+    what = "One message a line, read as it comes; one result a line, as each is known"
+    good = {"200": _answer(what, _ref("Result"), "application/x-ndjson")}
+    body = {"required": True, "content": {"application/x-ndjson": {"schema": _ref("Line")}}}
+    return _call("batch", "Send messages, line by line", good, 503, body=body)
+
+
+def _one_message() -> Schema:
+    good = {"200": _answer("The message", _ref("Message"), Preference_Applied=_APPLIED)}
+    return {
+        "get": _call("message", "A message and what became of it", good, 503, takes=[_PREFER]),
+        "delete": _call("cancel", "Cancel a message that is queued", _ok("Deleted"), 409, 503),
+    }
+
+
+def _agents() -> Schema:
+    takes = [_LIMIT, _CURSOR, _given("connected", "query", YES_OR_NO), _given("prefix", "query", TEXT)]
+    return _call("agents", "The agents that are known here", _ok("Agents"), 503, takes=takes)
+
+
+def _next() -> Schema:
+    number: Schema = {"type": "number", "minimum": 0}
+    takes = [
+        _given("wait", "query", number | {"default": 30}, "Seconds"),
+        _given("max", "query", COUNT | {"default": 100}, "Messages, at most 1000"),
+        _given("max_in_flight", "query", COUNT, "Of the first call"),
+        _given("ack_wait", "query", number, "Of the first call; seconds"),
+        _given("raw", "query", YES_OR_NO, "Of the first call"),
+        _given("client", "query", TEXT, "Of the first call"),
+        _given("resume", "query", TEXT, "Of the first call"),
+        _given("Relay-Session", "header", TEXT, "Of the later calls"),
+    ]
+    return _call("next", "What is for an agent that polls", _ok("Next"), 409, 410, 503, takes=takes)
+
+
+def _acks() -> Schema:
+    takes = [_given("Relay-Session", "header", TEXT, required=True)]
+    body = {"required": True, "content": {"application/json": {"schema": _ref("Said")}}}
+    return _call("acks", "What an agent that polls says of its messages", _ok("Heard"), 410, takes=takes, body=body)
+
+
+def _events() -> Schema:
+    words = f"Of {', '.join(f'`{word}`' for word in sorted(TYPES))}, parted by commas"
+    takes = [
+        _given("agent", "query", TEXT),
+        _given("types", "query", TEXT, words),
+        _given("Last-Event-ID", "header", TEXT, "Where to go on"),
+    ]
+    stream = _answer("Server-Sent Events, without an end; the first is `hello`", TEXT, "text/event-stream")
+    return _call("events", "What happens here, as it happens", {"200": stream}, 503, takes=takes)
+
+
+def _connect() -> Schema:
+    good = {"101": {"description": "A WebSocket, which speaks the subprotocol `relay.v1`"}}
+    return _call("connect", "The door of the agents: an upgrade to WebSocket", good, 426, 429, 503)
+
+
+# -- what goes over them
+
+
+def _schemas() -> Schema:
+    statuses = {"enum": [status.value for status in Status]}
+    message = _message(statuses)
+    history = {"type": "array", "items": _ref("Event")}
+    return {
+        "Problem": _problem_object(),
+        "Outcome": _object(_outcome(), "reason", "durable", "reply"),
+        "Line": _line(),
+        "Result": {"anyOf": [_object(_LINE | _outcome(), *_LATER), _object(_LINE | _REFUSED, "ref", "retry_after")]},
+        "Event": _object({"at": TIME, "event": TEXT, "session": TEXT, "node": TEXT, "detail": TEXT}, *_UNSAID),
+        "Message": _object(message | {"timeline": history}, *_SOMETIMES),
+        "MessageInQueue": _object(message, *_SOMETIMES),
+        "Queue": _page("MessageInQueue"),
+        "DeadLetter": _object(message, *_SOMETIMES),
+        "DeadLetters": _page("DeadLetter"),
+        "Agent": _agent(),
+        "Agents": _page("Agent"),
+        "Next": _object({"session": TEXT, "messages": {"type": "array", "items": {"type": "object"}}}),
+        "Said": _said(),
+        "Heard": _object({"errors": {"type": "array", "items": _object({"code": TEXT, "detail": TEXT})}}),
+        "Deleted": _object({"deleted": COUNT}),
+        "Health": _object({"status": {"const": "alive"}}),
+        "Description": _object({"openapi": TEXT}),
+        "Ready": _object({"status": {"const": "ready"}, "durable": YES_OR_NO}),
+    }
+
+
+_LINE: Final[Schema] = {"line": {"type": "integer", "minimum": 1}, "ref": TEXT}
+_REFUSED: Final[Schema] = {"problem": _ref("Problem"), "retry_after": COUNT}
+_LATER: Final = ("ref", "reason", "durable", "reply", "idempotent_replay")
+_UNSAID: Final = ("session", "node", "detail")
+_SOMETIMES: Final = (
+    *("ended_at", "reason", "reply", "content_type", "size"),
+    *("topic", "headers", "payload", "encoding"),
+)
+
+
+def _problem_object() -> Schema:
+    members = {
+        "type": {"enum": [f"/problems/{word}" for word in PROBLEMS]},
+        "title": TEXT,
+        "status": {"enum": sorted({status for status, _title in PROBLEMS.values()})},
+        "detail": TEXT,
+        "id": TEXT,
+        "attempts": COUNT,
+        "sent": YES_OR_NO,
+        "by": TEXT,
+        "ended": TEXT,
+        "durable": YES_OR_NO,
+    }
+    return _object(members, "id", "attempts", "sent", "by", "ended", "durable")
+
+
+def _outcome() -> Schema:
+    return {
+        "id": TEXT,
+        "agent": TEXT,
+        "status": {"enum": ["delivered", "queued", "accepted"]},
+        "attempts": COUNT,
+        "reason": {"enum": [reason.value for reason in Reason]},
+        "durable": {"const": False},
+        "reply": ANYTHING,
+        "idempotent_replay": {"const": True},
+    }
+
+
+def _line() -> Schema:
+    members = {
+        "agent": {"type": "string", "pattern": AGENT_ID},
+        "payload": ANYTHING,
+        "content_type": TEXT,
+        "encoding": {"const": "base64"},
+        "headers": {"type": "object", "additionalProperties": TEXT},
+        "ttl": COUNT,
+        "topic": TEXT,
+        "idempotency_key": TEXT,
+        "callback_url": TEXT,
+        "wait": {"type": "number"},
+        "async": YES_OR_NO,
+        "ref": TEXT | {"maxLength": 64},
+    }
+    return _object(members, *(name for name in members if name not in ("agent", "payload")))
+
+
+def _message(statuses: Schema) -> Schema:
+    return {
+        "id": TEXT,
+        "agent": TEXT,
+        "status": statuses,
+        "attempts": COUNT,
+        "created_at": TIME,
+        "expires_at": TIME,
+        "ended_at": TIME,
+        "reason": TEXT,
+        "reply": ANYTHING,
+        "content_type": TEXT,
+        "size": COUNT,
+        "topic": TEXT,
+        "headers": {"type": "object", "additionalProperties": TEXT},
+        "payload": ANYTHING,
+        "encoding": {"const": "base64"},
+    }
+
+
+def _agent() -> Schema:
+    members = {
+        "agent": TEXT,
+        "connected": YES_OR_NO,
+        "queued": COUNT,
+        "queued_bytes": COUNT,
+        "in_flight": COUNT,
+    }
+    words = ("session", "remote", "client", "node", "transport")
+    times = ("since", "last_seen", "oldest_at")
+    return _object(members | {name: _maybe(TEXT) for name in words} | {name: _maybe(TIME) for name in times})
+
+
+def _said() -> Schema:
+    ack = _object({"id": TEXT, "reply": ANYTHING}, "reply")
+    nack = _object(
+        {"id": TEXT, "requeue": YES_OR_NO, "delay": _maybe({"type": "number"}), "reason": _maybe(TEXT)},
+        *("requeue", "delay", "reason"),
+    )
+    members = {
+        "acks": {"type": "array", "items": ack},
+        "nacks": {"type": "array", "items": nack},
+        "progress": {"type": "array", "items": TEXT},
+    }
+    return _object(members, *members)
