@@ -38,7 +38,7 @@ class Entry:
     expires_at: float
     phase: Phase = Phase.WAITING
     saved: Saved = Saved.NO
-    writes: int = 0  #: under way
+    writes: int = 0  #: under way about it; each ends with ``Line.written``
     left: bool = False  #: by a session that is over, while the store does not have it as it is
     sends: int = 0  #: in this session
     resend_at: float = 0.0  #: on the session's flow clock; 0 = never

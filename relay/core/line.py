@@ -170,8 +170,6 @@ class Line:
         if self.live:
             self._backlog.defer(id, not_before)
 
-    # -- the disk
-
     def answered(self, step: Read | Recall, page: Page) -> None:
         """What a read gave."""
         self._backlog.answered(step, page, self._session)
@@ -222,10 +220,6 @@ class Line:
             self._unsettled += 1
         else:
             self.entries.pop(entry.id, None)
-
-    def writing(self, entry: Entry) -> None:
-        """A write about it is under way."""
-        entry.writes += 1
 
     def written(self, entry: Entry) -> None:
         """A write about it is over, well or not. What an earlier session left is then on the disk, or gone."""

@@ -174,7 +174,7 @@ class Courier:
 
     def revise(self, entry: Entry) -> None:
         """Note its trials in the store; a session that begins meanwhile waits for that."""
-        self.line.writing(entry)
+        entry.writes += 1
         op = Revise(self.agent, entry.id, entry.trials, entry.take_events())
         self.context.ledger.revise(op).addCallback(lambda _: self._revised(entry))
 

@@ -79,7 +79,7 @@ class Mending:
             raise Problem("not-found", "the dead letter is being requeued already")
         entry = courier.accept(message, again=True)
         entry.saved = Saved.SAVING
-        courier.line.writing(entry)
+        entry.writes += 1
         kept = False
         try:
             kept = await self._put_back(entry, letter)

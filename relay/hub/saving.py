@@ -24,7 +24,7 @@ async def save(courier: Courier, entry: Entry, key: Key | None) -> None:
     record = Record(entry.place, message, entry.trials)
     op = Put(record, (*entry.take_events(), queued), key, supersedes=replaces, spared=flying)
     entry.saved = Saved.SAVING
-    line.writing(entry)
+    entry.writes += 1
     line.topics.replacing += replaces
     try:
         kept = await context.ledger.put(op)

@@ -204,7 +204,7 @@ class Shaky:
         for call in waiting:
             call.answer.errback(StoreBroken("fsync failed"))
         for call in self._on_broken:  # type: ignore[assignment]  # another loop, another call
-            call(StoreBroken("fsync failed"))  # type: ignore[operator]
+            call(StoreBroken("fsync failed"))  # type: ignore[operator]  # another loop, another call
 
     # -- what the test looks at, whatever the mood
 

@@ -236,7 +236,8 @@ class World:
                 self.demand(by.order > parcel.order or by.moved, "replaced by an older one")
             case "undeliverable":
                 once = len(parcel.answers) == 1
-                self.demand(not once or bool(problem.fields.get("sent")) == parcel.sent, "it is not said whether it was sent")
+                honest = bool(problem.fields.get("sent")) == parcel.sent
+                self.demand(not once or honest, "it is not said whether it was sent")
             case "store-unavailable":
                 if id is not None and not submission.key:
                     self._gone(parcel)
