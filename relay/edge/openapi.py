@@ -104,9 +104,9 @@ def _header(what: str, schema: Schema = TEXT) -> Schema:
     return {"description": what, "schema": schema}
 
 
-def _answer(what: str, schema: Schema, media: str = "application/json", **headers: Schema) -> Schema:
-    given = {name.replace("_", "-"): header for name, header in headers.items()}
-    return {"description": what, "content": {media: {"schema": schema}}} | ({"headers": given} if given else {})
+def _answer(what: str, schema: Schema, media: str = "application/json", headers: Schema | None = None) -> Schema:
+    answer: Schema = {"description": what, "content": {media: {"schema": schema}}}
+    return answer | ({"headers": headers} if headers else {})
 
 
 def _ok(name: str) -> Schema:
@@ -116,13 +116,12 @@ def _ok(name: str) -> Schema:
 def _problem(status: int) -> Schema:
     """The answer of a status that is a problem: the words that it may be."""
     words = [word for word, (number, _title) in PROBLEMS.items() if number == status]
-    answer = _answer(f"A problem: {', '.join(f'`{word}`' for word in words)}", _ref("Problem"), _PROBLEM_JSON)
     headers: dict[str, Schema] = {}
     if status in (429, 503):
         headers["Retry-After"] = {"required": True, **_header("Seconds until it may be tried again", COUNT)}
     if status == 410:
         headers["Relay-Status"] = _header("How it ended, where that is known")
-    return answer | ({"headers": headers} if headers else {})
+    return _answer(f"A problem: {', '.join(f'`{word}`' for word in words)}", _ref("Problem"), _PROBLEM_JSON, headers)
 
 
 def _call(
@@ -162,14 +161,14 @@ def _messages_of_an_agent() -> Schema:
 def _accepted() -> Schema:
     headers = {
         "Location": {"required": True, **_header("`/v1/messages/{id}`")},
-        "Relay_Status": {"required": True, **_header("The `status` of the body")},
-        "Preference_Applied": _APPLIED,
+        "Relay-Status": {"required": True, **_header("The `status` of the body")},
+        "Preference-Applied": _APPLIED,
         "TTL": _header("The time to live that applies, in seconds", COUNT),
-        "Idempotent_Replay": _header("`true`: the message was known by its key"),
+        "Idempotent-Replay": _header("`true`: the message was known by its key"),
     }
     return {
-        "200": _answer("`delivered`, or `queued` and durable", _ref("Outcome"), **headers),
-        "202": _answer("`accepted` and durable", _ref("Outcome"), **headers),
+        "200": _answer("`delivered`, or `queued` and durable", _ref("Outcome"), headers=headers),
+        "202": _answer("`accepted` and durable", _ref("Outcome"), headers=headers),
     }
 
 
@@ -197,7 +196,7 @@ def _batch() -> Schema:
 
 
 def _one_message() -> Schema:
-    good = {"200": _answer("The message", _ref("Message"), Preference_Applied=_APPLIED)}
+    good = {"200": _answer("The message", _ref("Message"), headers={"Preference-Applied": _APPLIED})}
     return {
         "get": _call("message", "A message and what became of it", good, 503, takes=[_PREFER]),
         "delete": _call("cancel", "Cancel a message that is queued", _ok("Deleted"), 409, 503),
@@ -257,7 +256,9 @@ def _schemas() -> Schema:
         "Problem": _problem_object(),
         "Outcome": _object(_outcome(), "reason", "durable", "reply"),
         "Line": _line(),
-        "Result": {"anyOf": [_object(_LINE | _outcome(), *_LATER), _object(_LINE | _REFUSED, "ref", "retry_after")]},
+        "Result": {
+            "anyOf": [_object(_LINE | _outcome() | _REPLAY, *_LATER), _object(_LINE | _REFUSED, "ref", "retry_after")]
+        },
         "Event": _object({"at": TIME, "event": TEXT, "session": TEXT, "node": TEXT, "detail": TEXT}, *_UNSAID),
         "Message": _object(message | {"timeline": history}, *_SOMETIMES),
         "MessageInQueue": _object(message, *_SOMETIMES),
@@ -276,6 +277,7 @@ def _schemas() -> Schema:
     }
 
 
+_REPLAY: Final[Schema] = {"idempotent_replay": {"const": True}}
 _LINE: Final[Schema] = {"line": {"type": "integer", "minimum": 1}, "ref": TEXT}
 _REFUSED: Final[Schema] = {"problem": _ref("Problem"), "retry_after": COUNT}
 _LATER: Final = ("ref", "reason", "durable", "reply", "idempotent_replay")
@@ -311,7 +313,6 @@ def _outcome() -> Schema:
         "reason": {"enum": [reason.value for reason in Reason]},
         "durable": {"const": False},
         "reply": ANYTHING,
-        "idempotent_replay": {"const": True},
     }
 
 
