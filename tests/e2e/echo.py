@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
@@ -19,7 +19,7 @@ from twisted.python import log
 
 from relay.core.limits import MIB, Limits
 from relay.core.model import AgentView, Outcome, Readiness, Submission
-from relay.core.ports import AgentConversation, AgentTransport
+from relay.core.ports import AgentConversation, AgentTransport, Floor
 from relay.core.problems import Problem
 from relay.edge.site import make_site
 
@@ -70,7 +70,13 @@ class EchoFloor:
 async def serve(reactor: Any) -> None:
     """Listen, say where, and go on until the process is ended."""
     site = make_site(
-        hub=EchoFloor(), limits=LIMITS, ack_timeout=5.0, clock=reactor, wall=time.time, names=(), origins=()
+        hub=cast(Floor, EchoFloor()),
+        limits=LIMITS,
+        ack_timeout=5.0,
+        clock=reactor,
+        wall=time.time,
+        names=(),
+        origins=(),
     )
     port = await serverFromString(reactor, "tcp:0:interface=127.0.0.1").listen(site)
     print(f"relay listening on http://127.0.0.1:{port.getHost().port}", flush=True)

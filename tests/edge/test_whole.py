@@ -43,7 +43,8 @@ def relay(build: Callable[..., House]) -> Iterator[Relay]:
     ],
 )
 def test_a_malformed_header_is_refused_and_nothing_is_kept(relay: Relay, name: str, value: str) -> None:
-    answer = relay.post(**{name: value})
+    header: dict[str, Any] = {name: value}
+    answer = relay.post(**header)
     assert (answer.status, answer.problem) == (400, "invalid-header")
     assert relay.get("/v1/agents").json["items"] == []
 

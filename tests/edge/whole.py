@@ -80,7 +80,7 @@ class Relay:
     def post(self, body: bytes = b"1", agent: str = "desk-1", **headers: str | None) -> Answer:
         return self.ask(post(agent, body, **headers))
 
-    def get(self, path: str, **headers: str | None) -> Answer:
+    def get(self, path: str, **headers: Any) -> Answer:
         return self.ask(get(path, **headers))
 
     def delete(self, path: str) -> Answer:

@@ -102,14 +102,15 @@ def test_without_a_ref_only_a_failure_is_told() -> None:
 def test_a_bad_publication_is_a_problem_of_its_own_and_has_no_effect() -> None:
     floor = Floor()
     agent = publisher(floor)
-    for line, word in [
+    lines: list[tuple[dict[str, Any], str]] = [
         ({"agent": "..", "payload": 1}, "invalid-agent-id"),
         ({"agent": "a"}, "invalid-json"),
         ({"agent": "a", "payload": 1, "topic": "no spaces"}, "invalid-header"),
         ({"agent": "a", "payload": 1, "ttl": -1}, "invalid-header"),
         ({"agent": "a", "payload": "x" * 1_100_000}, "payload-too-large"),
         ({"agent": "a", "payload": "$", "encoding": "base64"}, "invalid-json"),
-    ]:
+    ]
+    for line, word in lines:
         agent.say("publish", ref="r", **line)
         (result,) = agent.heard()
         assert (result["ref"], result["problem"]["type"]) == ("r", f"/problems/{word}")

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
@@ -147,7 +146,9 @@ class World:
 
     def _listen(self) -> None:
         hub = self.floor.hub
-        hub._context.chronicle.bulletin.subscribe(lambda notice: self._told(notice) if self.floor.hub is hub else None)
+        hub._context.chronicle.bulletin.subscribe(
+            lambda notice: self._told(notice) if notice is not None and self.floor.hub is hub else None
+        )
 
     @property
     def now(self) -> float:
