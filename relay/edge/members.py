@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.core.model import AgentView, Event, Letter, Message, MessageView, Past
+from relay.core.model import DEAD_LETTERS, AgentView, Event, Letter, Message, MessageView, Past
 from relay.core.wire import in_frame, stamp
 
 _TIMES: Final = ("since", "last_seen", "oldest_at")
@@ -58,12 +58,14 @@ def of_letter(letter: Letter) -> dict[str, Any]:
         "id": past.id,
         "agent": past.agent,
         "status": past.status.value,
-        "reason": past.reason,
+        "reason": past.reason if past.reason in DEAD_LETTERS else past.status.value,
         "attempts": past.attempts,
         "created_at": stamp(past.created_at),
         "expires_at": stamp(past.expires_at),
         "ended_at": stamp(past.ended_at),
     }
+    if past.reason not in DEAD_LETTERS and past.reason:
+        members["detail"] = past.reason  # the agent's own words
     return members | _content(letter.record.message, payload=True)
 
 

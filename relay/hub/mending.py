@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from relay.core.entry import Entry, Phase, Saved
-from relay.core.model import Discard, Letter, MessageView, Past, Requeue, Standing, Status
+from relay.core.model import Discard, Letter, MessageView, Past, Record, Requeue, Standing, Status
 from relay.core.ports import StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub.context import Context
@@ -80,9 +80,10 @@ class Mending:
         entry = courier.accept(message, again=True)
         entry.saved = Saved.SAVING
         entry.writes += 1
-        kept = False
+        kept, again = False, letter.record
         try:
             kept = await self._put_back(entry, letter)
+            again = Record(entry.place, entry.message or message)
         except StoreUnavailable:
             raise unavailable() from None
         finally:
@@ -96,7 +97,7 @@ class Mending:
             courier.pump()
         if not kept:
             raise Problem("not-found", "there is no dead letter of that id any more")
-        return view_of_record(letter.record, None, letter.past.timeline)
+        return view_of_record(again, None, letter.past.timeline)
 
     async def _put_back(self, entry: Entry, letter: Letter) -> bool:
         ledger, message, now = self._context.ledger, letter.record.message, self._context.wall()

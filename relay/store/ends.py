@@ -22,7 +22,7 @@ QUEUED: Final = (
     " ON found.id = asked.value ->> 0 AND found.agent = asked.value ->> 1 AND found.status = 'queued'"
 )
 REPLACED: Final = (
-    "SELECT json_group_array(json_array(asked.key, found.number, 0))"
+    "SELECT json_group_array(json_array(asked.key, found.number, found.size))"
     " FROM json_each(?) AS asked CROSS JOIN past AS found"
     " ON found.id = asked.value ->> 0 AND found.agent = asked.value ->> 1 AND found.status = 'replaced'"
 )
@@ -110,7 +110,7 @@ def amend(work: Work, ops: list[tuple[int, End]]) -> None:
     late = [(index, op) for index, op in ops if op.status is Status.DELIVERED]
     found = list(matching(work, REPLACED, late))
     work.execute(AMEND, [(number, *values_of(op)) for _, op, number, _ in found])
-    work.tally.reply_bytes += sum(len(op.reply or b"") for _, op, _, _ in found)
+    work.tally.reply_bytes += sum(len(op.reply or b"") - size for _, op, _, size in found)
 
 
 def values_of(op: End) -> tuple[str, str, int, float, int, bytes | None, str]:

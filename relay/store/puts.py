@@ -15,6 +15,7 @@ from relay.store.rows import PUT_COLUMNS, Row, row_of
 from relay.store.work import Work
 
 Puts = list[tuple[int, Put]]
+Named = dict[int, tuple[str, bytes]]  #: by index in the batch: an id and a digest
 
 NOTHING_ELSE: Final = Kept()
 
@@ -45,19 +46,23 @@ def put(work: Work, puts: Puts) -> None:
         return
     special = [(index, op) for index, op in puts if op.key is not None or op.supersedes]
     if special:
-        accept(work, special)
+        known = accept(work, special)
         puts = [(index, op) for index, op in puts if work.answers[index] is None]
-        supersede(work, [(index, op) for index, op in puts if op.supersedes])
+        ended = supersede(work, [(index, op) for index, op in puts if op.supersedes])
+        answer_known(work, {index: name for index, name in known.items() if ended.get(name[0], index) < index})
     work.execute(PUT, [row_of(op.record, op.timeline) for _, op in puts])
     for index, _ in puts:
         work.answers[index] = work.answers[index] or NOTHING_ELSE
 
 
-def accept(work: Work, puts: Puts) -> None:
-    """Answer those which are known already, or whose key cannot be remembered, and remember the keys of the others."""
+def accept(work: Work, puts: Puts) -> Named:
+    """Answer those which are known already, or whose key cannot be remembered, and remember the keys of the others.
+
+    Returns what the known keys name.
+    """
     there = kept(work, puts)
     named = names(work, [(index, op.key) for index, op in puts if op.key is not None])
-    known: dict[int, tuple[str, bytes]] = {}
+    known: Named = {}
     rows: list[Row] = []
     room = work.key_count - work.totals().keys - work.tally.keys
     for index, op in puts:
@@ -76,6 +81,7 @@ def accept(work: Work, puts: Puts) -> None:
     work.execute(KEY, rows)
     work.tally.keys += len(rows)
     answer_known(work, known)
+    return known
 
 
 def kept(work: Work, puts: Puts) -> set[int]:
@@ -84,7 +90,7 @@ def kept(work: Work, puts: Puts) -> set[int]:
     return {puts[n][0] for n in json.loads(found)}
 
 
-def names(work: Work, keys: list[tuple[int, Key]]) -> dict[int, tuple[str, bytes]]:
+def names(work: Work, keys: list[tuple[int, Key]]) -> Named:
     """What the keys that are known stand for: an id and a digest."""
     if not keys:
         return {}
@@ -93,8 +99,8 @@ def names(work: Work, keys: list[tuple[int, Key]]) -> dict[int, tuple[str, bytes
     return {keys[n][0]: (bytes.fromhex(id).decode(errors="replace"), bytes.fromhex(digest)) for n, id, digest in found}
 
 
-def answer_known(work: Work, known: dict[int, tuple[str, bytes]]) -> None:
-    """Say what these keys name."""
+def answer_known(work: Work, known: Named) -> None:
+    """Say what these keys name. Where a key stands for another payload, only its digest matters to who asks."""
     if not known:
         return
     found = find(work.connection, [id for id, _ in known.values()])
@@ -104,10 +110,10 @@ def answer_known(work: Work, known: dict[int, tuple[str, bytes]]) -> None:
         work.answers[index] = Kept(known=Known(id, digest, record, what if isinstance(what, Past) else None))
 
 
-def supersede(work: Work, puts: Puts) -> None:
-    """End what these take the place of."""
+def supersede(work: Work, puts: Puts) -> dict[str, int]:
+    """End what these take the place of. Returns the ids of that, each with the index of the write that ended it."""
     if not puts:
-        return
+        return {}
     messages = [op.record.message for _, op in puts]
     asked = [(message.agent, message.topic, op.record.place) for message, (_, op) in zip(messages, puts, strict=True)]
     ended: list[tuple[int, End, int, int]] = []
@@ -121,6 +127,7 @@ def supersede(work: Work, puts: Puts) -> None:
     conclude(work, ended)
     for index, gone in replaced.items():
         work.answers[index] = Kept(tuple(gone))
+    return {op.id: index for index, op, _, _ in ended}
 
 
 def name_of(key: Key) -> bytes:

@@ -106,12 +106,8 @@ class Shelf:
             return None
         id, digest = named or (id, key.digest)
         found = self.find(id)
-        return Known(
-            id,
-            digest,
-            found.record if isinstance(found, Standing) else None,
-            found if isinstance(found, Past) else None,
-        )
+        record = found.record if isinstance(found, Standing) else None
+        return Known(id, digest, record, found if isinstance(found, Past) else None)
 
     def _is_there(self, id: str) -> bool:
         return id in self._queues or id in self._pasts or id in self._letters
@@ -154,21 +150,10 @@ class Shelf:
 
     def _delivered_after_all(self, op: End) -> None:
         past = self._pasts.get(op.id)
-        if past is None or past.agent != op.agent or past.status is not Status.REPLACED:
+        if past is None or past.agent != op.agent or op.status is not Status.DELIVERED:
             return
-        if op.status is not Status.DELIVERED:
-            return
-        self._pasts.add(
-            replace(
-                past,
-                status=op.status,
-                reason=op.reason,
-                attempts=max(past.attempts, op.attempts),
-                ended_at=op.at,
-                reply=op.reply,
-                timeline=(*past.timeline, *timeline.decode(timeline.encode(op.timeline).encode())),
-            )
-        )
+        if past.status is Status.REPLACED:
+            self._pasts.add(amended(past, op))
 
     def _requeue(self, op: Requeue) -> Depth | None:
         kept = self._letters.remove(op.id)
@@ -273,6 +258,19 @@ def past_of(held: Held, op: End) -> Past:
         ended_at=op.at,
         reply=op.reply,
         timeline=timeline.decode(lines.encode()),
+    )
+
+
+def amended(past: Past, op: End) -> Past:
+    """What is remembered of a message that ended otherwise after all."""
+    return replace(
+        past,
+        status=op.status,
+        reason=op.reason,
+        attempts=max(past.attempts, op.attempts),
+        ended_at=op.at,
+        reply=op.reply,
+        timeline=(*past.timeline, *timeline.decode(timeline.encode(op.timeline).encode())),
     )
 
 

@@ -58,7 +58,7 @@ def end(place: int, status: Status = Status.DELIVERED, reason: str = "", agent: 
 
 async def written(store: AnyStore, *ops: Write) -> list[Any]:
     """The answers to these writes, made at once: an exception where one failed."""
-    results = await DeferredList([store.write(op) for op in ops], consumeErrors=True)
+    results: list[tuple[bool, Any]] = await DeferredList([store.write(op) for op in ops], consumeErrors=True)
     return [result if good else result.value for good, result in results]
 
 

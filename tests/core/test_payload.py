@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.model import Form
-from relay.core.problems import Problem
 from relay.core.payload import read
+from relay.core.problems import Problem
 
 
 def refusal(content_type: str | None, body: bytes) -> str:

@@ -43,7 +43,7 @@ CALLS = {
 TRIED = sorted(set(CALLS) - ELSEWHERE)
 
 
-def put(relay: Daemon, case: Case) -> None:
+def put(relay: Daemon, case: Case[Any]) -> None:
     """Send it and check the answer. Nothing here waits for an agent that does not come."""
     if "next" in case.path:
         case.query = {**(case.query or {}), "wait": "0"}
@@ -65,7 +65,7 @@ def tried(relay: Daemon, name: str, mode: GenerationMode, examples: int) -> None
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def each(case: Case) -> None:
+    def each(case: Case[Any]) -> None:
         put(relay, case)
 
     each()

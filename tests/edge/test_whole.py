@@ -156,10 +156,11 @@ def test_a_rejected_message_is_a_dead_letter_that_can_be_requeued(relay: Relay) 
     agent = relay.agent()
     agent.say("nack", id=agent.messages()[0]["id"], requeue=False, reason="cannot")
     (letter,) = relay.get("/v1/dead-letters").json["items"]
-    assert (letter["status"], letter["reason"], letter["payload"]) == ("rejected", "cannot", {"a": 1})
+    assert (letter["status"], letter["reason"], letter["detail"]) == ("rejected", "rejected", "cannot")
+    assert letter["payload"] == {"a": 1}
     assert relay.get(where).json["status"] == "rejected"
     answer = relay.ask(request("POST", f"/v1/dead-letters/{letter['id']}/requeue", b""))
-    assert (answer.status, answer.json["id"]) == (200, letter["id"])
+    assert (answer.status, answer.json["id"], answer.json["attempts"]) == (200, letter["id"], 0)
     relay.settle()
     assert [message["attempt"] for message in agent.messages()] == [1, 1]
     agent.ack_all()

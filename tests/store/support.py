@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.task import Clock
 
-from relay.core.model import Depth, Form, Message, Page, Record, Seen, Snapshot, Trials, Write
+from relay.core.model import Depth, Form, Kept, Message, Page, Record, Seen, Snapshot, Trials, Write
 from relay.core.ports import StoreRefused
 from relay.store.sqlite import SqliteStore
 from tests.store.disk import Disk
@@ -51,7 +51,7 @@ def sqlite_store(path: Path, *, clock: Clock | None = None, **options: Any) -> S
     return SqliteStore(str(path), reactor=threads, clock=clock or Clock(), **(defaults | options))
 
 
-async def outcomes(writes: list[Deferred[Depth | None]]) -> list[Any]:
+async def outcomes(writes: list[Deferred[Depth | Kept | None]]) -> list[Any]:
     """What came of each: its answer, or its exception."""
     results: list[Any] = await DeferredList(writes, consumeErrors=True)
     return [result if good else result.value for good, result in results]

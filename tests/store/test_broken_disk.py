@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet.task import Clock
 
-from relay.core.model import Put, Status
+from relay.core.model import Kept, Put, Status
 from relay.core.ports import StoreBroken, StoreUnavailable
 from relay.store.group import BATCH_COUNT
 from relay.store.reader import LAST
@@ -41,8 +41,8 @@ async def test_a_write_or_sync_that_fails_breaks_the_store_and_the_restart_has_w
     await store.write(Put(record(1)))
     disk.fail(apsw.IOError, after=call)
     answers = [await outcomes([store.write(Put(record(place)))]) for place in range(2, 10)]
-    good = [place for place, [answer] in enumerate(answers, start=2) if answer is None]
-    bad = [answer for [answer] in answers if answer is not None]
+    good = [place for place, [answer] in enumerate(answers, start=2) if answer == Kept()]
+    bad = [answer for [answer] in answers if answer != Kept()]
     assert bad and all(type(each) is StoreBroken for each in bad)
     assert good == list(range(2, 2 + len(good)))
     assert [name for _, name in broken] == [threading.main_thread().name]

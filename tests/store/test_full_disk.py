@@ -14,7 +14,7 @@ import pytest_twisted
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
 
-from relay.core.model import Depth, End, Put, Revise, Seen, Status, Trials, Write
+from relay.core.model import Depth, End, Kept, Put, Revise, Seen, Status, Trials, Write
 from relay.core.ports import StoreBroken
 from relay.store.faults import StoreFull
 from relay.store.sqlite import SqliteStore
@@ -64,7 +64,7 @@ async def test_a_disk_that_is_full_at_any_row_of_a_batch(path: Path, disk: Disk,
     put = [answers[index] for index in (*range(1, 6), *range(7, 12))]
     if pages < 20:
         assert all(isinstance(each, StoreFull) for each in put)
-    taken = [f"m{place}" for place, answer in zip(range(10, 20), put, strict=True) if answer is None]
+    taken = [f"m{place}" for place, answer in zip(range(10, 20), put, strict=True) if answer == Kept()]
     page = await store.page("desk", **EVERYTHING)
     assert ids(page) == ["m2", *taken]
     assert page.records[0].trials == Trials(7)
@@ -79,7 +79,7 @@ async def test_with_enough_room_the_same_batch_goes(path: Path, disk: Disk) -> N
     await store.open()
     limit_pages(holder, 40)
     answers = await at_once(store, disk, *(Put(record(place, payload=b"n" * 12000)) for place in range(10, 20)))
-    assert answers == [None] * 10
+    assert answers == [Kept()] * 10
     await store.close()
 
 
@@ -97,7 +97,7 @@ async def test_a_disk_that_is_full_at_any_write_of_the_log(
     disk.release()
     answers = await outcomes([first, *writes])
     assert disk.failed
-    queue = [f"m{place}" for place, answer in zip(range(10, 14), answers[1:5], strict=True) if answer is None]
+    queue = [f"m{place}" for place, answer in zip(range(10, 14), answers[1:5], strict=True) if answer == Kept()]
     assert answers[0] is None and answers[5] == Depth(1, 9)
     assert ids(await store.page("desk", **EVERYTHING)) == queue
     await store.close()
@@ -120,7 +120,7 @@ async def test_on_a_full_disk_ends_go_on_new_messages_wait_for_room_and_it_recov
         await store.write(Put(record(9)))
     assert await store.write(End("desk", "m1", DELIVERED)) == Depth(1, 9)
     clock.advance(1)
-    assert await store.write(Put(record(9, payload=b"n" * 9000))) is None
+    assert await store.write(Put(record(9, payload=b"n" * 9000))) == Kept()
     await store.close()
     assert (await reopened(path))[1] == ["m2", "m3", "m4", "m5", "m9"]
 
@@ -136,7 +136,7 @@ async def test_the_reserve_is_freed_when_the_disk_is_full_and_made_again_when_it
         await store.write(Put(record(1)))
     assert not reserve.exists()
     clock.advance(1)
-    assert await store.write(Put(record(1))) is None
+    assert await store.write(Put(record(1))) == Kept()
     assert reserve.stat().st_blocks * 512 >= 65536
 
 
@@ -168,7 +168,7 @@ async def test_below_the_mark_of_free_space_new_messages_are_refused_and_all_els
             await store.write(Put(record(2)))
     assert asked == 0
     clock.advance(1)
-    assert await store.write(Put(record(2))) is None
+    assert await store.write(Put(record(2))) == Kept()
     await store.close()
 
 
@@ -199,7 +199,7 @@ async def test_a_lock_of_another_program_is_ridden_out(path: Path) -> None:
         assert all("locked by another program" in str(each) for each in answers)
         assert await store.oldest(["desk"]) == {}
         other.execute("ROLLBACK")
-    assert await store.write(Put(record(1))) is None
+    assert await store.write(Put(record(1))) == Kept()
     assert ids(await store.page("desk", **EVERYTHING)) == ["m1"]
     assert broken == []
     await store.close()

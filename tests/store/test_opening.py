@@ -11,7 +11,7 @@ import apsw
 import pytest
 import pytest_twisted
 
-from relay.core.model import Depth, Put, Snapshot
+from relay.core.model import Depth, Kept, Put
 from relay.core.ports import StoreUnavailable
 from relay.store.sqlite import SqliteStore
 from tests.store.support import (
@@ -36,7 +36,7 @@ async def test_its_files_are_for_their_owner_alone(store: SqliteStore, path: Pat
 async def test_a_second_relay_is_kept_off_the_file(store: SqliteStore, path: Path) -> None:
     line = await refusal(path)
     assert f"process {os.getpid()} holds {path}.lock" in line
-    assert await store.write(Put(record(1))) is None
+    assert await store.write(Put(record(1))) == Kept()
 
 
 @pytest_twisted.ensureDeferred
@@ -87,11 +87,12 @@ async def test_the_database_of_another_program_is_refused_and_left_alone(path: P
 async def test_a_database_of_a_newer_relay_is_refused_with_both_versions(path: Path) -> None:
     await filled(path, Put(record(1)))
     rows(path, "UPDATE store SET version = 7")
-    assert "has version 7, made by a newer relay: this one knows versions up to 1" in await refusal(path)
+    assert "has version 7, made by a newer relay: this one knows versions up to 2" in await refusal(path)
 
 
 @pytest.mark.parametrize(
-    "sql", ["DELETE FROM store", "UPDATE store SET version = -1", "INSERT INTO store VALUES (1, 1)"]
+    "sql",
+    ["DELETE FROM store", "UPDATE store SET version = -1", "INSERT INTO store (version, last_place) VALUES (1, 1)"],
 )
 @pytest_twisted.ensureDeferred
 async def test_a_database_that_does_not_say_its_version_is_refused(path: Path, sql: str) -> None:
@@ -158,7 +159,8 @@ async def test_a_clean_stop_leaves_no_log(store: SqliteStore, path: Path) -> Non
 async def test_a_close_in_the_midst_of_opening_waits_for_it(path: Path) -> None:
     store = sqlite_store(path)
     opening, closing = store.open(), store.close()
-    assert await opening == Snapshot(0, {}, {})
+    snapshot = await opening
+    assert (snapshot.last_place, snapshot.depths, snapshot.seen) == (0, {}, {})
     await closing
     with pytest.raises(StoreUnavailable, match="cannot be opened again"):
         await store.open()
