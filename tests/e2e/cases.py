@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import Any
 
@@ -38,6 +39,9 @@ def main(url: str, cases: str, without: str) -> None:
         for result in results
     ]
     json.dump(told, sys.stdout)
+    sys.stdout.flush()
+    # The threads of kosoku now and then abort a Python that is winding down.
+    os._exit(0)
 
 
 if __name__ == "__main__":
