@@ -91,3 +91,201 @@ class FloorMachine(RuleBasedStateMachine):
         ends = [end for end in self.world.ends if end.registered and (end.outstanding or not busy)]
         return ends[number % len(ends)]
 
+    # -- publishers
+
+    @rule(
+        agent=names,
+        wait=st.sampled_from([0.0, 0.0, 2.0, 5.0, 30.0]),
+        respond_async=st.booleans(),
+        ttl=st.sampled_from([None, None, None, None, 0.0, 1.0, 4.0, 40.0]),
+        topic=st.sampled_from([None, None, "t", "u"]),
+        key=st.sampled_from([None, None, "k", "l"]),
+        size=st.sampled_from([0, 0, 0, 600]),
+    )
+    def post(self, ttl: float | None, respond_async: bool, **fields: Any) -> None:
+        self.world.post(ttl=ttl, respond_async=respond_async and ttl != 0, **fields)
+
+    @rule(agent=names, count=st.integers(2, 5), ttl=st.sampled_from([None, None, 4.0]))
+    def post_some(self, agent: str, count: int, ttl: float | None) -> None:
+        for _ in range(count):
+            self.world.post(agent=agent, wait=0.0, ttl=ttl)
+
+    @precondition(lambda self: any(parcel.submission.key is not None for parcel in self.world.parcels))
+    @rule(number=which, wait=st.sampled_from([0.0, 5.0]))
+    def repeat(self, number: int, wait: float) -> None:
+        keyed = [parcel for parcel in self.world.parcels if parcel.submission.key is not None]
+        parcel = keyed[-1 - number % len(keyed)]
+        self.world.repeat(parcel, replace(parcel.submission, wait=wait))
+
+    # -- agents
+
+    @rule(name=names, window=windows, batch=st.booleans(), ack_wait=st.sampled_from([0.0, 3.0, 30.0]))
+    def connect(self, name: str, window: int, **fields: Any) -> None:
+        self.world.connect(name, window, **fields)
+
+    @precondition(someone)
+    @rule(number=which, window=windows, batch=st.booleans(), ack_wait=st.sampled_from([0.0, 3.0, 30.0]))
+    def resume(self, number: int, window: int, **fields: Any) -> None:
+        end = self.end(number)
+        self.world.connect(end.name, window, resume=end.session, **fields)
+
+    @precondition(someone)
+    @rule(number=which, code=st.sampled_from([1000, 1001, 1011, None]))
+    def leave(self, number: int, code: int | None) -> None:
+        if code in (1000, 1001):
+            self.end(number).end(code)
+        else:
+            self.world.crash(self.end(number))
+
+    @precondition(someone)
+    @rule(number=which, window=windows, orderly=st.booleans())
+    def come_back(self, number: int, window: int, orderly: bool) -> None:
+        end = self.end(number)
+        if orderly:
+            end.end(1000)
+        else:
+            self.world.crash(end)
+        self.world.connect(end.name, window)
+
+    @precondition(in_flight)
+    @rule(number=which, first=which, count=st.integers(1, 4), confirm=st.booleans())
+    def ack(self, number: int, first: int, count: int, confirm: bool) -> None:
+        end = self.end(number, busy=True)
+        ids = list(end.outstanding)
+        start = first % len(ids)
+        self.world.ack(end, ids[start : start + count], **({"confirm": True} if confirm else {}))
+
+    @precondition(in_flight)
+    @rule(number=which)
+    def reply(self, number: int) -> None:
+        end = self.end(number, busy=True)
+        self.world.ack(end, list(end.outstanding)[:1], reply={"n": 1})
+
+    @precondition(in_flight)
+    @rule(number=which)
+    def ack_all(self, number: int) -> None:
+        end = self.end(number, busy=True)
+        self.world.ack(end, end.outstanding)
+
+    @precondition(seen)
+    @rule(number=which, first=which)
+    def ack_late_or_twice(self, number: int, first: int) -> None:
+        """Of any message that the agent ever saw, from whichever of its sessions."""
+        end = self.end(number)
+        if ids := self.world.seen_by(end):
+            self.world.ack(end, [ids[-1 - first % len(ids)]], confirm=True)
+
+    @precondition(in_flight)
+    @rule(number=which, first=which, requeue=st.booleans(), delay=st.sampled_from([None, 0.0, 3.0, 50.0]))
+    def nack(self, number: int, first: int, requeue: bool, delay: float | None) -> None:
+        end = self.end(number, busy=True)
+        ids = list(end.outstanding)
+        self.world.nack(end, ids[first % len(ids)], requeue=requeue, **({} if delay is None else {"delay": delay}))
+
+    @precondition(seen)
+    @rule(number=which, first=which)
+    def nack_late(self, number: int, first: int) -> None:
+        end = self.end(number)
+        if ids := self.world.seen_by(end):
+            self.world.nack(end, ids[-1 - first % len(ids)], delay=3.0)
+
+    @precondition(in_flight)
+    @rule(number=which)
+    def progress(self, number: int) -> None:
+        end = self.end(number, busy=True)
+        end.say("progress", ids=list(end.outstanding))
+
+    @precondition(someone)
+    @rule(number=which, window=st.sampled_from([0, 1, 2, 1000]))
+    def window(self, number: int, window: int) -> None:
+        end = self.end(number)
+        if end.live:
+            end.window = window
+            end.say("window", max_in_flight=window)
+
+    @precondition(someone)
+    @rule(number=which)
+    def stall_or_take(self, number: int) -> None:
+        wire = self.end(number).wire
+        wire.stalled = not wire.stalled
+        if not wire.stalled:
+            wire.take()
+
+    @precondition(someone)
+    @rule(number=which)
+    def fall_silent(self, number: int) -> None:
+        end = self.end(number)
+        end.answers_pings = not end.answers_pings
+
+    # -- operators
+
+    @precondition(named)
+    @rule(number=which)
+    def cancel(self, number: int) -> None:
+        known = [parcel.id for parcel in self.world.parcels if parcel.id is not None]
+        self.world.asked(self.world.floor.hub.cancel(known[-1 - number % len(known)]))
+
+    @precondition(named)
+    @rule(name=names)
+    def empty(self, name: str) -> None:
+        self.world.asked(self.world.floor.hub.empty(name))
+
+    @precondition(someone)
+    @rule(name=names)
+    def disconnect(self, name: str) -> None:
+        self.world.floor.hub.disconnect(name)
+
+    @precondition(lambda self: self.world.store.calm and self.world.letters())
+    @rule(number=which)
+    def requeue(self, number: int) -> None:
+        letters = self.world.letters()
+        self.world.requeue(letters[number % len(letters)].past.id)
+
+    @precondition(lambda self: self.world.letters())
+    @rule(number=which)
+    def discard(self, number: int) -> None:
+        letters = self.world.letters()
+        self.world.asked(self.world.floor.hub.discard(letters[number % len(letters)].past.id))
+
+    @precondition(named)
+    @rule(number=which, wait=st.sampled_from([0.0, 10.0]))
+    def look(self, number: int, wait: float) -> None:
+        known = [parcel.id for parcel in self.world.parcels if parcel.id is not None]
+        self.world.asked(self.world.floor.hub.message(known[-1 - number % len(known)], wait=wait))
+
+    # -- time, and the disk
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 3.0, 6.0, 31.0, 95.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @rule(writes=st.booleans(), reads=st.booleans())
+    def hold(self, writes: bool, reads: bool) -> None:
+        self.world.store.holding = (writes, reads)
+
+    @precondition(lambda self: self.world.store.held)
+    @rule(count=st.integers(1, 3))
+    def let_through(self, count: int) -> None:
+        self.world.store.let_through(count)
+
+    @rule(kinds=st.sampled_from(KINDS), reads=st.booleans())
+    def fail(self, kinds: tuple[type, ...], reads: bool) -> None:
+        self.world.store.failing, self.world.store.reads_fail = kinds, reads
+
+    @precondition(moody)
+    @rule()
+    def heal(self) -> None:
+        self.world.store.heal()
+
+    @rule(found=st.integers(0, 3))
+    def kill(self, found: int) -> None:
+        self.world.kill(found)
+
+
+class FloorOverSqlite(FloorMachine):
+    kind = "sqlite"
+
+
+@pytest.mark.parametrize("machine", [FloorMachine, FloorOverSqlite], ids=["memory", "sqlite"])
+def test_whatever_happens_nothing_is_lost_doubled_misdirected_or_leaked(machine: type[FloorMachine]) -> None:
+    run_state_machine_as_test(machine, settings=RUNS)
