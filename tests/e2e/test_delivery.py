@@ -181,12 +181,13 @@ def test_a_window_of_one_gives_one_message_at_a_time(shared: Daemon, join: Join)
     for number in range(4):
         post(shared.port, "narrow", str(number))
     agent = join(shared, "narrow", max_in_flight=1)
+    message = agent.next()  # the window is full only now
     assert post(shared.port, "narrow", "4", wait=0).outcome == "queued: window"
-    for number in range(5):
-        message = agent.next()
+    for number in range(1, 5):
         agent.nothing_more()
-        assert message["payload"] == number
         agent.ack(message["id"])
+        message = agent.next()
+        assert message["payload"] == number
 
 
 def test_a_closed_window_holds_messages_until_it_is_opened(shared: Daemon, join: Join) -> None:
