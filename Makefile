@@ -66,5 +66,5 @@ format: .venv/tested
 	$(PY) -m ruff format --quiet .
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info twistd.log* twistd.pid
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info twistd.log* twistd.pid twisted/plugins/dropin.cache
+	find . -type d \( -name __pycache__ -o -name node_modules \) -prune -exec rm -rf {} +
