@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from relay.core.entry import Entry, Phase, Read, Recall, Saved, Send, Step
 from relay.core.model import Page, Record, Trials

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from dataclasses import dataclass, field
 
-from relay.core.model import Event, Message, Record, Trials
+import msgspec
+
+from relay.core.model import Event, Message, Record, Trials, Value
 
 
 class Phase(enum.Enum):
@@ -26,8 +27,7 @@ class Saved(enum.Enum):
     YES = "yes"
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """A message that the line has in mind. ``message`` is None when only the disk has its payload."""
 
     place: int
@@ -46,7 +46,7 @@ class Entry:
     topic: str | None = None
     replaced_by: str = ""  #: a newer message of its topic came while it was in flight: it is not sent again
     publisher: str = ""
-    events: list[Event] = field(default_factory=list)  #: that the store does not know yet
+    events: list[Event] = msgspec.field(default_factory=list)  #: that the store does not know yet
 
     def take_events(self) -> tuple[Event, ...]:
         """What the store does not know yet; the caller tells it."""
@@ -85,8 +85,7 @@ class Tail:
         self.bytes -= entry.size
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Value, frozen=True):
     """Send this now: its first send, or one after it rested."""
 
     record: Record
@@ -98,8 +97,7 @@ class Send:
         return self.entry.trials if self.entry is not None else self.record.trials
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Value, frozen=True):
     """Read the queue at places in the open range (after, before) and tell ``Line.arrived``."""
 
     session: int
@@ -107,8 +105,7 @@ class Read:
     before: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(Value, frozen=True):
     """Read these messages again, their time has come, and tell ``Line.recalled``."""
 
     session: int

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import asdict
 
 from relay.core.model import DEAD_LETTERS, AgentView, Event, Letter, Message, MessageView, Past
 from relay.core.wire import in_frame, stamp

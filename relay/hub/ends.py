@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from relay.core.entry import Entry, Saved
 from relay.core.model import DEAD_LETTERS, End, Message, Status

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any, Final
 
 import apsw
+from msgspec.structs import replace
 
 from relay.core.model import Letter, Past, Standing
 from relay.store import timeline

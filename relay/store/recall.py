@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import dropwhile, islice
+
+from msgspec.structs import replace
 
 from relay.core.model import Key, Letter, Past
 from relay.core.ports import KeysFull

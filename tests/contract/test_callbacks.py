@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 
 from relay.core.model import End, Put, Record, Status, Told
 from tests.contract.support import AnyStore, Make, put, restarted

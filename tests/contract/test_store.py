@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 from twisted.internet.defer import gatherResults
 
 from relay.core.model import Depth, End, Form, Kept, Message, Page, Put, Record, Revise, Seen, Snapshot, Status, Trials

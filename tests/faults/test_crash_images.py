@@ -19,12 +19,13 @@ import os
 import random
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
 

@@ -7,7 +7,6 @@ when everything has come to rest. ``make test`` looks at 300 runs of each store,
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from relay.core.model import End as EndOfMessage
 from relay.core.model import Put, Requeue, Revise
