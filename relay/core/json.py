@@ -30,6 +30,20 @@ def check(data: bytes, max_depth: int = MAX_DEPTH) -> None:
     ``max_depth`` arrays and objects within each other do not. Takes time in proportion to ``data``, and never raises
     anything else.
     """
+    check_shape(data, max_depth)
+    try:
+        msgspec.json.decode(data, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        raise NotJson(_said(str(error))) from None
+    except RecursionError:
+        raise NotJson("it is nested too deep") from None
+
+
+def check_shape(data: bytes, max_depth: int = MAX_DEPTH) -> None:
+    """What ``check`` looks for and a decoder of msgspec does not: whoever decodes ``data`` anyway needs no more.
+
+    Raises NotJson.
+    """
     if data.startswith(_BOM):
         raise NotJson("it begins with a byte order mark; JSON has none")
     try:
@@ -39,12 +53,6 @@ def check(data: bytes, max_depth: int = MAX_DEPTH) -> None:
     # The parser recurses, and where it gives up depends on the interpreter and on who called.
     if _deeper_than(max_depth, data):
         raise NotJson(f"it is nested more than {max_depth} deep")
-    try:
-        msgspec.json.decode(data, type=msgspec.Raw)
-    except msgspec.DecodeError as error:
-        raise NotJson(_said(str(error))) from None
-    except RecursionError:
-        raise NotJson("it is nested too deep") from None
 
 
 def _deeper_than(max_depth: int, data: bytes) -> bool:

@@ -10,9 +10,9 @@ import msgspec
 
 from relay.core import asking, payload
 from relay.core.ids import is_agent_id
-from relay.core.json import NotJson, check
+from relay.core.json import NotJson, check, check_shape
 from relay.core.limits import Limits
-from relay.core.model import Form, Outcome, Submission
+from relay.core.model import Form, Outcome, Reason, Submission
 from relay.core.problems import Problem
 
 LONGEST_REF: Final = 64
@@ -41,6 +41,22 @@ class _Ref(msgspec.Struct, frozen=True):
     ref: str | None = None
 
 
+class _Result(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """An outcome as the publisher is told it; what is None is left out."""
+
+    type: str | None = None
+    line: int | None = None
+    ref: str | None = None
+    id: str
+    agent: str
+    status: str
+    attempts: int
+    reason: Reason | None = None
+    durable: bool | None = None
+    reply: msgspec.Raw | None = None
+    idempotent_replay: bool | None = None
+
+
 _line: Final = msgspec.json.Decoder(Line)
 _encode: Final = msgspec.json.Encoder().encode
 _ref: Final = msgspec.json.Decoder(_Ref)
@@ -48,6 +64,8 @@ _ref: Final = msgspec.json.Decoder(_Ref)
 
 def ref_of(data: bytes) -> str | None:
     """The ``ref`` of a line, as far as it can be read."""
+    if b'ref"' not in data and b"\\" not in data:  # a name may be written with escapes
+        return None
     try:
         ref = _ref.decode(data).ref
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -57,31 +75,32 @@ def ref_of(data: bytes) -> str | None:
 
 def result(outcome: Outcome, *, ref: str | None = None, line: int | None = None, kind: str | None = None) -> bytes:
     """What became of a message, as JSON: the answer to a POST, a line of a batch, or a ``result`` frame."""
-    fields = {
-        "type": kind,
-        "line": line,
-        "ref": ref,
-        "id": outcome.id,
-        "agent": outcome.agent,
-        "status": outcome.status,
-        "attempts": outcome.attempts,
-        "reason": outcome.reason,
-        "durable": None if outcome.durable or outcome.reason is None else False,
-        "reply": None if outcome.reply is None else msgspec.Raw(outcome.reply),
-        "idempotent_replay": outcome.replay or None,
-    }
-    return _encode({name: value for name, value in fields.items() if value is not None})
+    return _encode(
+        _Result(
+            type=kind,
+            line=line,
+            ref=ref,
+            id=outcome.id,
+            agent=outcome.agent,
+            status=outcome.status,
+            attempts=outcome.attempts,
+            reason=outcome.reason,
+            durable=None if outcome.durable or outcome.reason is None else False,
+            reply=None if outcome.reply is None else msgspec.Raw(outcome.reply),
+            idempotent_replay=outcome.replay or None,
+        )
+    )
 
 
 def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, hosts: frozenset[str]) -> Submission:
     """A line as a submission. Raises Problem; the words are those of the POST."""
     try:
-        check(data, DEEPEST)
+        check_shape(data, DEEPEST)
         line = _line.decode(data)
     except NotJson as error:
         raise Problem("invalid-json", str(error)) from None
     except msgspec.DecodeError as error:
-        raise Problem("invalid-json", f"not a message: {error}"[:200]) from None
+        raise Problem("invalid-json", _complaint(data, error)) from None
     if line.ref is not None and len(line.ref) > LONGEST_REF:
         raise Problem("invalid-json", f"'ref' must have at most {LONGEST_REF} characters")
     if not is_agent_id(line.agent):
@@ -99,11 +118,20 @@ def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, ho
         respond_async=line.respond_async,
         ttl=None if line.ttl is None else _ttl(line.ttl),
         topic=None if line.topic is None else asking.topic(line.topic),
-        headers=asking.headers((line.headers or {}).items(), limits),
+        headers=asking.headers(line.headers.items(), limits) if line.headers else (),
         key=None if line.idempotency_key is None else asking.key(line.idempotency_key),
         callback=None if line.callback_url is None else asking.callback(line.callback_url, hosts),
         publisher=publisher,
     )
+
+
+def _complaint(data: bytes, error: msgspec.DecodeError) -> str:
+    """What is wrong with a line that could not be read."""
+    try:
+        check(data, DEEPEST)
+    except NotJson as worse:
+        return str(worse)
+    return f"not a message: {error}"[:200]
 
 
 def _ttl(seconds: int) -> float:

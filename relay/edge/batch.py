@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.core import posting
 from relay.core.limits import MIB, Limits
-from relay.core.model import Outcome, Submission
+from relay.core.model import Outcome
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.transport import waiting_in
+from relay.hub.later import later
 
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
@@ -133,7 +133,7 @@ class Batch:
 
     def _go_on(self) -> None:
         """Submit what came, as far as there is room; read on, or not; finish when all is decided."""
-        for line in self._whole_lines():
+        for line in self._whole_lines() if self._room() else ():
             self._submit(line)
         if self._state is State.ENDED and self._room() and (rest := self._lines.rest()) is not None:
             self._submit(rest)
@@ -146,14 +146,16 @@ class Batch:
         self._write_soon()
 
     def _whole_lines(self) -> Iterator[bytes]:
-        while self._room() and (line := self._lines.next()) is not None:
+        # What is unread grows once a turn, when results are written: it need not be looked at for each line.
+        while self._may_submit() and (line := self._lines.next()) is not None:
             yield line
 
     def _room(self) -> bool:
+        return self._may_submit() and (self._state is State.CUT or self._unread() < UNREAD)
+
+    def _may_submit(self) -> bool:
         limits = self._limits
-        if self._undecided >= limits.undecided or self._undecided_bytes >= limits.undecided_bytes:
-            return False
-        return self._state is State.CUT or self._unread() < UNREAD
+        return self._undecided < limits.undecided and self._undecided_bytes < limits.undecided_bytes
 
     def _unread(self) -> int:
         transport = self._request.channel.transport
@@ -179,8 +181,7 @@ class Batch:
             return
         self._undecided += 1
         self._undecided_bytes += len(line)
-        outcome = Deferred.fromCoroutine(_outcome(self._hub, submission))
-        outcome.addBoth(self._decided, number, ref, len(line))
+        later(self._hub.submit(submission, line=True)).addBoth(self._decided, number, ref, len(line))
 
     def _decided(self, result: Outcome | Failure, number: int, ref: str | None, size: int) -> None:
         self._undecided -= 1
@@ -244,10 +245,6 @@ class Batch:
             self._seen = (unread, since)
             self._watch = self._clock.callLater(LOOK_SECONDS, self._look)
         self._go_on()
-
-
-async def _outcome(hub: Floor, submission: Submission) -> Outcome:
-    return await hub.submit(submission, line=True)
 
 
 def _refused(number: int, ref: str | None, problem: Problem) -> bytes:

@@ -85,7 +85,7 @@ class Courier:
 
     def save(self, entry: Entry, key: Key | None = None) -> Deferred[None]:
         """Make it durable. Never fails: its waiter is told if it could not be kept, or need not; it is then gone."""
-        return Deferred.fromCoroutine(saving.save(self, entry, key))
+        return saving.save(self, entry, key)
 
     def hold(self, count: int, size: int) -> None:
         self.held += Depth(count, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,33 +36,31 @@ class Delivery:
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         """See ``relay.core.ports.Floor.submit``. Cancelling the answer changes nothing: the message goes its way."""
         outcome: Deferred[Outcome] = Deferred()
-        work = Deferred.fromCoroutine(self._deliver(submission, line))
-        work.addBoth(self._tell, outcome)
+        self._deliver(submission, line).addBoth(self._tell, submission.agent, outcome)
         return outcome
 
-    def _tell(self, result: Outcome | Failure, outcome: Deferred[Outcome]) -> None:
-        if isinstance(result, Failure) and not result.check(Problem):
-            self.log.failure("a delivery went wrong", result)
+    def _tell(self, result: Outcome | Failure, agent: str, outcome: Deferred[Outcome]) -> None:
+        courier = self._couriers.get(agent)
+        if courier is not None:
+            courier.pump()  # it may have been made for this message alone
+        if isinstance(result, Failure):
+            if not result.check(Problem):
+                self.log.failure("a delivery went wrong", result)
+        elif result.reason is not None:
+            self._directory.seen(agent, 0.0)
         if not outcome.called:
             outcome.callback(result)  # a Failure starts the errbacks
 
-    async def _deliver(self, submission: Submission, line: bool) -> Outcome:
-        self._check(submission)
+    def _deliver(self, submission: Submission, line: bool) -> Deferred[Outcome]:
+        context, couriers = self._context, self._couriers
         try:
-            outcome = await self._post(submission, line)
-        finally:
-            self._couriers.of(submission.agent).pump()  # it may have been made for this message alone
-        if outcome.reason is not None:
-            self._directory.seen(submission.agent, 0.0)
-        return outcome
-
-    async def _post(self, submission: Submission, line: bool) -> Outcome:
-        if submission.key is not None:
-            return await repeat.deliver(self._context, self._couriers, submission, line)
-        now = self._context.wall()
-        message = make_message(submission, self._context.message_id(), now, self._context.limits)
-        courier = self._couriers.of(submission.agent)
-        return await Post(self._context, courier, message, submission, line=line).answer()
+            self._check(submission)
+            if submission.key is not None:
+                return Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, line))
+            message = make_message(submission, context.message_id(), context.wall(), context.limits)
+            return Post(context, couriers.of(submission.agent), message, submission, line=line).answer()
+        except Exception:
+            return fail()
 
     def _check(self, submission: Submission) -> None:
         """The limits, at acceptance: a direct message holds its place in them too, and 429 is never said later."""

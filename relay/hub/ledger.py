@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.core.model import (
     NOTHING,
@@ -26,6 +28,7 @@ from relay.core.model import (
     Write,
 )
 from relay.core.ports import MessageStore, StoreUnavailable
+from relay.hub.later import later
 
 REFUSAL_SECONDS = 5.0
 AT_A_TIME = 1000  #: ends that could not be recorded and are tried again
@@ -72,22 +75,22 @@ class Ledger:
 
     def put(self, op: Put) -> Deferred[Kept]:
         """Make it durable. Fails with StoreUnavailable."""
-        return Deferred.fromCoroutine(self._put(op))
+        return later(self.store.write(op)).addCallbacks(self._was_kept, self._was_refused, (op,))
 
-    async def _put(self, op: Put) -> Kept:
-        try:
-            kept = await self.store.write(op)
-        except StoreUnavailable as error:
-            self._refused(error)
-            raise
-        self._refused_at = None
+    def _was_kept(self, kept: Depth | Kept | None, op: Put) -> Kept:
         assert isinstance(kept, Kept)
+        self._refused_at = None
         agent = op.record.message.agent
         if kept.known is None:
             self._add(agent, Depth(1, len(op.record.message.payload)))
         for _id, size in kept.replaced:
             self._add(agent, Depth(-1, -size))
         return kept
+
+    def _was_refused(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, StoreUnavailable):
+            self._refused(failure.value)
+        return failure
 
     def _refused(self, error: StoreUnavailable) -> None:
         """A full disk takes no new message but still records ends: a harmless write tells how it stands."""
@@ -128,7 +131,7 @@ class Ledger:
             self._add(end.agent, Depth(-1, -size))
         owed = _Owed(end, size, recorded)
         self._unrecorded.setdefault(end.agent, {})[end.id] = owed
-        self._quietly(self._record(owed))
+        self._record(owed)
 
     def when_recorded(self, agent: str, id: str, recorded: Callable[[bool], object]) -> None:
         """The same for somebody else who asks about that end; at once, with True, if it is recorded already."""
@@ -144,12 +147,16 @@ class Ledger:
 
         owed.recorded = both
 
-    async def _record(self, owed: _Owed) -> None:
-        try:
-            left = await self._write(owed.end)
-        except StoreUnavailable:
+    def _record(self, owed: _Owed) -> None:
+        written = self._write(owed.end).addCallbacks(self._recorded, self._not_recorded, (owed,), errbackArgs=(owed,))
+        self._quietly(written)
+
+    def _not_recorded(self, failure: Failure, owed: _Owed) -> Failure:
+        if failure.check(StoreUnavailable):
             self._failed[owed] = None
-            raise
+        return failure
+
+    def _recorded(self, left: Depth | Kept | None, owed: _Owed) -> None:
         assert left is None or isinstance(left, Depth)
         agent = owed.end.agent
         waiting = self._unrecorded.get(agent, {})
@@ -166,7 +173,7 @@ class Ledger:
         owed = list(itertools.islice(self._failed, AT_A_TIME))
         for item in owed:
             del self._failed[item]
-            self._quietly(self._record(item))
+            self._record(item)
         if not owed and not self.up:
             self.revise(Revise("", "", Trials()))
 
@@ -178,31 +185,28 @@ class Ledger:
         else:
             self._depths.pop(agent, None)
 
-    async def _write(self, op: Write) -> Depth | Kept | None:
-        try:
-            answer = await self.store.write(op)
-        except CancelledError:
-            raise
-        except StoreUnavailable as error:
-            if self.up:
-                self.log.warn("the store is unavailable: {error}", error=str(error))
-            self.up = False
-            raise
+    def _write(self, op: Write) -> Deferred[Depth | Kept | None]:
+        return later(self.store.write(op)).addCallbacks(self._took, self._took_not)
+
+    def _took(self, answer: Depth | Kept | None) -> Depth | Kept | None:
         if not self.up:
             self.log.info("the store is available again")
         self.up = True
         return answer
 
-    def _quietly(self, work: Awaitable[object]) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._swallow(work))
+    def _took_not(self, failure: Failure) -> Failure:
+        if failure.check(StoreUnavailable):
+            if self.up:
+                self.log.warn("the store is unavailable: {error}", error=failure.getErrorMessage())
+            self.up = False
+        return failure
 
-    async def _swallow(self, work: Awaitable[object]) -> None:
-        try:
-            await work
-        except StoreUnavailable:
-            pass  # said once by _write, and tried again or not needed
-        except Exception:
-            self.log.failure("a write to the store went wrong")
+    def _quietly(self, work: Deferred[Any]) -> Deferred[None]:
+        return work.addCallbacks(lambda _: None, self._swallow)
+
+    def _swallow(self, failure: Failure) -> None:
+        if not failure.check(StoreUnavailable):  # said once by _took_not, and tried again or not needed
+            self.log.failure("a write to the store went wrong", failure)
 
 
 class _Owed:

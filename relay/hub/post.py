@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from relay.core import policy
 from relay.core.limits import Limits
@@ -90,22 +91,31 @@ class Post:
             raise Problem("store-unavailable", "the store takes nothing now; nothing was sent", retry_after=STORE_RETRY)
         return direct
 
-    async def answer(self) -> Outcome:
-        """What became of it. Raises Problem, or Replayed."""
-        try:
-            return await self._see_through()
-        finally:
-            courier = self._courier
-            courier.acks.answered(self._waiter)
-            if courier.outlet is not None:
-                courier.outlet.redelivery.unwatched(self._message.id, courier.outlet.flow_time())
-
-    async def _see_through(self) -> Outcome:
-        saving: Deferred[None] | None = None
+    def answer(self) -> Deferred[Outcome]:
+        """What became of it. Fails with Problem, or Replayed."""
         if self._direct:
             self._courier.send_directly(self._entry)
-        if self._is_saved_at_once():
-            saving = self._courier.save(self._entry, self._key)
+        saving = self._courier.save(self._entry, self._key) if self._is_saved_at_once() else None
+        if saving is not None and self._waits_for_nobody():
+            answer = saving.addCallback(lambda _: self._said(None))  # the way of most lines: no coroutine, one Deferred
+        else:
+            answer = Deferred.fromCoroutine(self._see_through(saving))
+        return answer.addBoth(self._answered)
+
+    def _waits_for_nobody(self) -> bool:
+        """Is it durable, and then the answer is known?"""
+        if self._key is not None or self._now_or_never:
+            return False
+        return self._wait <= 0 or self._courier.outlet is None
+
+    def _answered(self, result: Outcome | Failure) -> Outcome | Failure:
+        courier = self._courier
+        courier.acks.answered(self._waiter)
+        if courier.outlet is not None:
+            courier.outlet.redelivery.unwatched(self._message.id, courier.outlet.flow_time())
+        return result
+
+    async def _see_through(self, saving: Deferred[None] | None) -> Outcome:
         if self._now_or_never and saving is not None:
             await saving  # with a key: whoever repeats it must find it, and then it is sent now or never
         why = await self._wait_for_it()
@@ -113,7 +123,9 @@ class Post:
             self._courier.end_unseen(self._message.id, Status.EXPIRED, "expired")
         if not self._over:
             await (saving or self._courier.save(self._entry))
-        return await self._said(why)
+        if self._key is not None:
+            await self._until_recorded()
+        return self._said(why)
 
     def _is_saved_at_once(self) -> bool:
         if self._now_or_never:
@@ -154,7 +166,13 @@ class Post:
 
     # -- the answer
 
-    async def _said(self, why: Reason | None) -> Outcome:
+    async def _until_recorded(self) -> None:
+        """The end of a message with a key is durable before it is said."""
+        waiter = self._waiter
+        if waiter.ending is not None and not (waiter.error or waiter.known or waiter.recorded):
+            await self._courier.acks.wait(waiter, RECORD_SECONDS)
+
+    def _said(self, why: Reason | None) -> Outcome:
         waiter = self._waiter
         if waiter.known is not None:
             raise Replayed(waiter.known)
@@ -163,9 +181,7 @@ class Post:
         if waiter.ending is None:
             return self._kept(why)
         if self._key is not None and not waiter.recorded:
-            await self._courier.acks.wait(waiter, RECORD_SECONDS)
-            if not waiter.recorded:
-                raise self._unknown(StoreUnavailable("its end could not be recorded in time"))
+            raise self._unknown(StoreUnavailable("its end could not be recorded in time"))
         return ended(self._message.id, self._message.agent, waiter.ending, waiter.attempts, self._ttl)
 
     def _unknown(self, error: StoreUnavailable) -> Problem:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
 from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import Kept, Key, Message, Put, Record, Status
 from relay.core.ports import StoreUnavailable
@@ -12,28 +15,40 @@ if TYPE_CHECKING:
     from relay.hub.courier import Courier
 
 
-async def save(courier: Courier, entry: Entry, key: Key | None) -> None:
+def save(courier: Courier, entry: Entry, key: Key | None) -> Deferred[None]:
     """See ``Courier.save``."""
     message = entry.message
     if entry.saved is not Saved.NO or message is None:
-        return
+        return succeed(None)
     context, line = courier.context, courier.line
     queued = context.chronicle.event("queued")
-    flying = frozenset(other.id for other in line.topics.others(entry) if other.phase is Phase.FLYING)
     replaces = message.topic is not None
+    flying = frozenset(other.id for other in line.topics.others(entry) if other.phase is Phase.FLYING)
     record = Record(entry.place, message, entry.trials)
     op = Put(record, (*entry.take_events(), queued), key, supersedes=replaces, spared=flying)
     entry.saved = Saved.SAVING
     entry.writes += 1
     line.topics.replacing += replaces
-    try:
-        kept = await context.ledger.put(op)
-    except StoreUnavailable as error:
-        _gone(courier, entry)
-        courier.acks.fail(entry.id, error)
-    else:
-        _kept(courier, entry, kept)
-    line.topics.replacing -= replaces
+    about = (courier, entry, replaces)
+    return context.ledger.put(op).addCallbacks(_was_kept, _was_refused, about, errbackArgs=about)
+
+
+def _was_kept(kept: Kept, courier: Courier, entry: Entry, replaces: bool) -> None:
+    _kept(courier, entry, kept)
+    _settled(courier, entry, replaces)
+
+
+def _was_refused(failure: Failure, courier: Courier, entry: Entry, replaces: bool) -> None:
+    error = failure.value
+    if not isinstance(error, StoreUnavailable):
+        failure.raiseException()
+    _gone(courier, entry)
+    courier.acks.fail(entry.id, error)
+    _settled(courier, entry, replaces)
+
+
+def _settled(courier: Courier, entry: Entry, replaces: bool) -> None:
+    courier.line.topics.replacing -= replaces
     courier.hold(-1, -entry.size)
     courier.pump()
 
