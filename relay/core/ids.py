@@ -15,8 +15,16 @@ def is_agent_id(text: str) -> bool:
     return AGENT_ID.match(text) is not None and text not in (".", "..")
 
 
+CHANCE_BITS: Final = 74  #: random bits of a message id
+
+
+def chances(bits: int, count: int) -> list[int]:
+    """``bits``, which are ``count`` times ``CHANCE_BITS``, cut into the chances of so many ids."""
+    return [bits >> n * CHANCE_BITS & (1 << CHANCE_BITS) - 1 for n in range(count)]
+
+
 def message_id(now: float, chance: int) -> str:
-    """A UUIDv7 (RFC 9562 section 5.7) of Unix time ``now`` (seconds) and 74 of the random bits of ``chance``.
+    """A UUIDv7 (RFC 9562 section 5.7) of Unix time ``now`` (seconds) and the 74 random bits of ``chance``.
 
     Order is never read from it: the wall clock may step back.
     """

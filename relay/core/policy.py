@@ -28,7 +28,9 @@ class Route(enum.Enum):
     STORE = "store"  #: made durable now, sent in its turn
 
 
-def obstacles(*, live: bool, draining: bool, room: bool, window: bool, ahead: bool) -> tuple[Reason, ...]:
+def obstacles(
+    *, live: bool, draining: bool, room: bool = True, window: bool = True, ahead: bool = False
+) -> tuple[Reason, ...]:
     """Why a message cannot go directly: nothing, and its route is DIRECT (protocol 1.1 'What happens').
 
     ``room``: the session's socket takes more; ``window``: there is a place in flight; ``ahead``: an earlier message

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from relay.core.model import Known, Reason, Status
+from relay.core.model import Known, Reason, Status, Value
 from relay.core.ports import StoreUnavailable
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Value, frozen=True):
     """How a message ended while somebody waited."""
 
     status: Status
@@ -22,8 +21,7 @@ class Ending:
     reply: bytes | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Waiter:
+class Waiter(msgspec.Struct, eq=False):
     """A POST that has not been answered yet. ``ending`` may come until the answer is written, long after ``over``."""
 
     id: str
@@ -35,7 +33,7 @@ class Waiter:
     urgent: bool = False  #: now or never: it is sent although its time to live is over
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
     over: Deferred[Reason | None] | None = None  #: pending while it waits
-    followers: list[Waiter] = field(default_factory=list)  #: repeats of the same POST
+    followers: list[Waiter] = msgspec.field(default_factory=list)  #: repeats of the same POST
 
 
 class Crowd:

@@ -26,6 +26,10 @@ class Bulletin:
 
     def tell(self, event: str, agent: str, **fields: Any) -> None:
         """Something happened."""
+        self.add(event, agent, fields)
+
+    def add(self, event: str, agent: str, fields: dict[str, Any]) -> None:
+        """The same, for who has the fields at hand."""
         self.number += 1
         notice = Notice(self.number, event, agent, self._wall(), fields)
         self._notices.append(notice)

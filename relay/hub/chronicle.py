@@ -37,7 +37,8 @@ class Chronicle:
 
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
-        self.bulletin.tell(f"message.{name}", agent, id=id, **({} if detail is None else {"detail": detail}))
+        fields = {"id": id} if detail is None else {"id": id, "detail": detail}
+        self.bulletin.add(f"message.{name}", agent, fields)
 
     def ended(self, id: str) -> None:
         """The end of a message is where it will be looked for: in the store, or among those never stored."""

@@ -15,6 +15,8 @@ from relay.hub.chronicle import Chronicle
 from relay.hub.ledger import Ledger
 from relay.hub.pressure import Pressure
 
+CHANCES = 64  #: asked for at a time: the kernel's are a system call each time
+
 
 @dataclass(slots=True)
 class Context:
@@ -34,13 +36,17 @@ class Context:
     callback_hosts: frozenset[str] = frozenset()  #: hosts that callbacks may go to
     key_secret: bytes = b""  #: ids of messages with an idempotency key are derived with it
 
+    chances: list[int] = field(default_factory=list)  #: of ids to come
+
     def next_place(self) -> int:
         """A place in the order: higher than any before."""
         self.last_place += 1
         return self.last_place
 
     def message_id(self) -> str:
-        return ids.message_id(self.wall(), self.random.getrandbits(74))
+        if not self.chances:
+            self.chances = ids.chances(self.random.getrandbits(ids.CHANCE_BITS * CHANCES), CHANCES)
+        return ids.message_id(self.wall(), self.chances.pop())
 
     def secret(self) -> str:
         """An unguessable name."""

@@ -43,12 +43,14 @@ class Courier:
 
     def obstacles(self, message: Message) -> tuple[Reason, ...]:
         """Why a message cannot be sent at once; nothing if it can."""
-        outlet, size = self.outlet, len(message.payload)
+        outlet, draining = self.outlet, self.context.draining
+        if outlet is None:
+            return policy.obstacles(live=False, draining=draining)
         return policy.obstacles(
-            live=outlet is not None,
-            draining=self.context.draining,
-            room=outlet is not None and outlet.takes(wire.estimate(message)) and self.context.pressure.may_hold(size),
-            window=outlet is not None and self.line.flying < outlet.window,
+            live=True,
+            draining=draining,
+            room=outlet.takes(wire.estimate(message)) and self.context.pressure.may_hold(len(message.payload)),
+            window=self.line.flying < outlet.window,
             ahead=self.line.ahead(),
         )
 
@@ -58,9 +60,10 @@ class Courier:
         entry = self.line.accept(self.context.next_place(), message)
         if again:
             return entry
-        for other in self.line.topics.others(entry):
-            if other.phase is Phase.FLYING and not other.replaced_by:
-                other.replaced_by = entry.id
+        if entry.topic is not None:
+            for other in self.line.topics.others(entry):
+                if other.phase is Phase.FLYING and not other.replaced_by:
+                    other.replaced_by = entry.id
         self.context.chronicle.note(self.agent, entry, "accepted")
         return entry
 

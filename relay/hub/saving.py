@@ -23,7 +23,8 @@ def save(courier: Courier, entry: Entry, key: Key | None) -> Deferred[None]:
     context, line = courier.context, courier.line
     queued = context.chronicle.event("queued")
     replaces = message.topic is not None
-    flying = frozenset(other.id for other in line.topics.others(entry) if other.phase is Phase.FLYING)
+    others = line.topics.others(entry) if replaces else ()
+    flying = frozenset(other.id for other in others if other.phase is Phase.FLYING)
     record = Record(entry.place, message, entry.trials)
     op = Put(record, (*entry.take_events(), queued), key, supersedes=replaces, spared=flying)
     entry.saved = Saved.SAVING
