@@ -88,7 +88,9 @@ class Courier:
 
     def save(self, entry: Entry, key: Key | None = None) -> Deferred[None]:
         """Make it durable. Never fails: its waiter is told if it could not be kept, or need not; it is then gone."""
-        return saving.save(self, entry, key)
+        done: Deferred[None] = Deferred()
+        saving.save(self, entry, key, lambda: done.callback(None))
+        return done
 
     def hold(self, count: int, size: int) -> None:
         self.held += Depth(count, size)

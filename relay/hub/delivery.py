@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred, fail
+from collections.abc import Callable
+from functools import partial
+
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -36,10 +39,14 @@ class Delivery:
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         """See ``relay.core.ports.Floor.submit``. Cancelling the answer changes nothing: the message goes its way."""
         outcome: Deferred[Outcome] = Deferred()
-        self._deliver(submission, line).addBoth(self._tell, submission.agent, outcome)
+        tell = partial(self._tell, submission.agent, outcome)
+        try:
+            self._deliver(submission, line, tell)
+        except Exception:
+            tell(Failure())
         return outcome
 
-    def _tell(self, result: Outcome | Failure, agent: str, outcome: Deferred[Outcome]) -> None:
+    def _tell(self, agent: str, outcome: Deferred[Outcome], result: Outcome | Failure) -> None:
         courier = self._couriers.get(agent)
         if courier is not None:
             courier.pump()  # it may have been made for this message alone
@@ -51,16 +58,14 @@ class Delivery:
         if not outcome.called:
             outcome.callback(result)  # a Failure starts the errbacks
 
-    def _deliver(self, submission: Submission, line: bool) -> Deferred[Outcome]:
+    def _deliver(self, submission: Submission, line: bool, tell: Callable[[Outcome | Failure], object]) -> None:
         context, couriers = self._context, self._couriers
-        try:
-            self._check(submission)
-            if submission.key is not None:
-                return Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, line))
-            message = make_message(submission, context.message_id(), context.wall(), context.limits)
-            return Post(context, couriers.of(submission.agent), message, submission, line=line).answer()
-        except Exception:
-            return fail()
+        self._check(submission)
+        if submission.key is not None:
+            Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, line)).addBoth(tell)
+            return
+        message = make_message(submission, context.message_id(), context.wall(), context.limits)
+        Post(context, couriers.of(submission.agent), message, submission, line=line).answer(tell)
 
     def _check(self, submission: Submission) -> None:
         """The limits, at acceptance: a direct message holds its place in them too, and 429 is never said later."""

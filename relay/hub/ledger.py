@@ -73,11 +73,14 @@ class Ledger:
 
     # -- writes
 
-    def put(self, op: Put) -> Deferred[Kept]:
-        """Make it durable. Fails with StoreUnavailable."""
-        return later(self.store.write(op)).addCallbacks(self._was_kept, self._was_refused, (op,))
+    def put(self, op: Put, then: Callable[[Kept | StoreUnavailable], object]) -> None:
+        """Make it durable; ``then`` is called once, with what the store says."""
+        # Not a Deferred: each callback of a Deferred costs as much as what is done in it here.
+        written = later(self.store.write(op))
+        written.addCallbacks(self._was_kept, self._was_refused, (op, then), errbackArgs=(then,))
+        written.addErrback(lambda failure: self.log.failure("keeping a message went wrong", failure))
 
-    def _was_kept(self, kept: Depth | Kept | None, op: Put) -> Kept:
+    def _was_kept(self, kept: Depth | Kept | None, op: Put, then: Callable[[Kept | StoreUnavailable], object]) -> None:
         assert isinstance(kept, Kept)
         self._refused_at = None
         agent = op.record.message.agent
@@ -85,12 +88,15 @@ class Ledger:
             self._add(agent, Depth(1, len(op.record.message.payload)))
         for _id, size in kept.replaced:
             self._add(agent, Depth(-1, -size))
-        return kept
+        then(kept)
 
-    def _was_refused(self, failure: Failure) -> Failure:
-        if isinstance(failure.value, StoreUnavailable):
-            self._refused(failure.value)
-        return failure
+    def _was_refused(self, failure: Failure, then: Callable[[Kept | StoreUnavailable], object]) -> None:
+        error = failure.value
+        if not isinstance(error, StoreUnavailable):
+            self.log.failure("the store failed at a message", failure)
+            error = StoreUnavailable("the store failed; the log says how")
+        self._refused(error)
+        then(error)
 
     def _refused(self, error: StoreUnavailable) -> None:
         """A full disk takes no new message but still records ends: a harmless write tells how it stands."""

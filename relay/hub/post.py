@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,6 +13,7 @@ from relay.core.limits import Limits
 from relay.core.model import Key, Known, Message, Outcome, Past, Reason, Status, Submission
 from relay.core.ports import KeysFull, StoreUnavailable
 from relay.core.problems import Problem
+from relay.hub import saving
 from relay.hub.acks import Ending
 from relay.hub.context import Context
 from relay.hub.courier import Courier
@@ -91,22 +93,27 @@ class Post:
             raise Problem("store-unavailable", "the store takes nothing now; nothing was sent", retry_after=STORE_RETRY)
         return direct
 
-    def answer(self) -> Deferred[Outcome]:
-        """What became of it. Fails with Problem, or Replayed."""
+    def answer(self, tell: Callable[[Outcome | Failure], object]) -> None:
+        """``tell`` is called once, with what became of it; the failure is one with Problem, or Replayed."""
         if self._direct:
             self._courier.send_directly(self._entry)
-        saving = self._courier.save(self._entry, self._key) if self._is_saved_at_once() else None
-        if saving is not None and self._waits_for_nobody():
-            answer = saving.addCallback(lambda _: self._said(None))  # the way of most lines: no coroutine, one Deferred
+        if self._is_only_saved():
+            # The way of most lines: no coroutine, and no Deferred but the store's.
+            saving.save(self._courier, self._entry, None, lambda: tell(self._answered(self._said_at_last())))
         else:
-            answer = Deferred.fromCoroutine(self._see_through(saving))
-        return answer.addBoth(self._answered)
+            Deferred.fromCoroutine(self._see_through()).addBoth(self._answered).addBoth(tell)
 
-    def _waits_for_nobody(self) -> bool:
-        """Is it durable, and then the answer is known?"""
-        if self._key is not None or self._now_or_never:
+    def _is_only_saved(self) -> bool:
+        """Is it made durable at once, and waited for no longer?"""
+        if self._key is not None or self._now_or_never or not self._is_saved_at_once():
             return False
         return self._wait <= 0 or self._courier.outlet is None
+
+    def _said_at_last(self) -> Outcome | Failure:
+        try:
+            return self._said(None)
+        except Exception:
+            return Failure()
 
     def _answered(self, result: Outcome | Failure) -> Outcome | Failure:
         courier = self._courier
@@ -115,14 +122,15 @@ class Post:
             courier.outlet.redelivery.unwatched(self._message.id, courier.outlet.flow_time())
         return result
 
-    async def _see_through(self, saving: Deferred[None] | None) -> Outcome:
-        if self._now_or_never and saving is not None:
-            await saving  # with a key: whoever repeats it must find it, and then it is sent now or never
+    async def _see_through(self) -> Outcome:
+        saved = self._courier.save(self._entry, self._key) if self._is_saved_at_once() else None
+        if self._now_or_never and saved is not None:
+            await saved  # with a key: whoever repeats it must find it, and then it is sent now or never
         why = await self._wait_for_it()
         if not self._over and (self._now_or_never or self._has_expired):
             self._courier.end_unseen(self._message.id, Status.EXPIRED, "expired")
         if not self._over:
-            await (saving or self._courier.save(self._entry))
+            await (saved or self._courier.save(self._entry))
         if self._key is not None:
             await self._until_recorded()
         return self._said(why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred
 
 from relay.core import policy
 from relay.core.entry import Phase, Saved
@@ -38,7 +39,9 @@ async def deliver(context: Context, couriers: Couriers, submission: Submission, 
         return await again.of_one_in_mind(id)
     message = make_message(submission, id, context.wall(), context.limits)
     try:
-        return await Post(context, courier, message, submission, key=key, line=line).answer()
+        outcome: Deferred[Outcome] = Deferred()
+        Post(context, courier, message, submission, key=key, line=line).answer(outcome.callback)
+        return await outcome
     except Replayed as replayed:
         known = replayed.known
     if known.digest != key.digest:

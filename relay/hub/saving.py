@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
 
 from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import Kept, Key, Message, Put, Record, Status
@@ -15,11 +13,16 @@ if TYPE_CHECKING:
     from relay.hub.courier import Courier
 
 
-def save(courier: Courier, entry: Entry, key: Key | None) -> Deferred[None]:
+def nothing(kept: Kept | StoreUnavailable) -> None:
+    """Nobody waits for that."""
+
+
+def save(courier: Courier, entry: Entry, key: Key | None, then: Callable[[], object]) -> None:
     """See ``Courier.save``."""
     message = entry.message
     if entry.saved is not Saved.NO or message is None:
-        return succeed(None)
+        then()
+        return
     context, line = courier.context, courier.line
     queued = context.chronicle.event("queued")
     replaces = message.topic is not None
@@ -30,28 +33,21 @@ def save(courier: Courier, entry: Entry, key: Key | None) -> Deferred[None]:
     entry.saved = Saved.SAVING
     entry.writes += 1
     line.topics.replacing += replaces
-    about = (courier, entry, replaces)
-    return context.ledger.put(op).addCallbacks(_was_kept, _was_refused, about, errbackArgs=about)
 
+    def settled(kept: Kept | StoreUnavailable) -> None:
+        try:
+            if isinstance(kept, Kept):
+                _kept(courier, entry, kept)
+            else:
+                _gone(courier, entry)
+                courier.acks.fail(entry.id, kept)
+            line.topics.replacing -= replaces
+            courier.hold(-1, -entry.size)
+            courier.pump()
+        finally:
+            then()
 
-def _was_kept(kept: Kept, courier: Courier, entry: Entry, replaces: bool) -> None:
-    _kept(courier, entry, kept)
-    _settled(courier, entry, replaces)
-
-
-def _was_refused(failure: Failure, courier: Courier, entry: Entry, replaces: bool) -> None:
-    error = failure.value
-    if not isinstance(error, StoreUnavailable):
-        failure.raiseException()
-    _gone(courier, entry)
-    courier.acks.fail(entry.id, error)
-    _settled(courier, entry, replaces)
-
-
-def _settled(courier: Courier, entry: Entry, replaces: bool) -> None:
-    courier.line.topics.replacing -= replaces
-    courier.hold(-1, -entry.size)
-    courier.pump()
+    context.ledger.put(op, settled)
 
 
 def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
@@ -93,4 +89,4 @@ def bury(courier: Courier, entry: Entry, message: Message) -> None:
     """
     op = Put(Record(entry.place, message, entry.trials), entry.take_events())
     entry.saved = Saved.SAVING
-    courier.context.ledger.put(op).addErrback(lambda failure: failure.trap(StoreUnavailable) and None)
+    courier.context.ledger.put(op, nothing)
