@@ -71,9 +71,12 @@ SETTINGS: Final[dict[str, Kind]] = {
 SIZES: Final = {
     *("payload", "head_bytes", "body_rate", "frame", "page_bytes"),
     *("queue_bytes", "total_bytes", "session_buffer", "total_buffer"),
-    *("reply", "headers_bytes", "batch_bytes", "undecided_bytes"),
+    *("reply", "headers_bytes", "batch_bytes", "undecided_bytes", "unread", "linger_bytes"),
 }
 RATES: Final = {"registrations"}
+#: 0 lifts these
+OPTIONAL_RATES: Final = {"address_requests", "publisher_requests", "address_registrations", "frames"}
+OPTIONAL_COUNTS: Final = {"connections", "address_connections"}
 
 
 def limit_kind(name: str) -> Kind:
@@ -82,6 +85,12 @@ def limit_kind(name: str) -> Kind:
         return size(1, 1024 * GIB)
     if name in RATES:
         return rate(0.001, 1e9)
+    if name in OPTIONAL_RATES:
+        return rate(0, 1e9)
+    if name in OPTIONAL_COUNTS:
+        return count(0, 10**12)
+    if name == "descriptors":
+        return count(10, 98)
     return count(1, 10**12) if isinstance(getattr(Limits(), name), int) else seconds(0.001, 3650 * DAY)
 
 

@@ -28,6 +28,7 @@ from twisted.python import usage
 
 import relay
 from relay.config import Config, ConfigError, load
+from relay.core.counters import Counters
 from relay.core.ports import MessageStore
 from relay.daemon import Door, RelayService
 from relay.edge.site import make_site
@@ -183,6 +184,7 @@ def build(config: Config, process: Process) -> RelayService:
     """Join the rooms as ``config`` says. Raises ConfigError."""
     # Autobahn's timers ignore the reactor that they are given, and follow this one.
     txaio.tx.config.loop = reactor  # type: ignore[assignment]  # its type is read from its default, None
+    counters = Counters()
     hub = Hub(
         store=make_store(config),
         clock=reactor,
@@ -197,6 +199,7 @@ def build(config: Config, process: Process) -> RelayService:
         overflow=config.overflow,
         callback_hosts=config.callback_host,
         webhooks=make_sender(config),
+        counters=counters,
     )
     site = make_site(
         hub=hub,
@@ -208,6 +211,7 @@ def build(config: Config, process: Process) -> RelayService:
         origins=config.origin,
         pass_headers=config.pass_header,
         callback_hosts=config.callback_host,
+        counters=counters,
     )
     site.noisy = False
     log.info(

@@ -1,4 +1,4 @@
-"""Which addresses a request of the relay's own may go to: none that only this machine or this network can reach."""
+"""Addresses: which of them a request of the relay's own may go to, and which of them are one visitor."""
 
 from __future__ import annotations
 
@@ -32,6 +32,22 @@ def refusal(text: str, *, private: bool) -> str:
     except ValueError:
         return "not an address"
     return next(filter(None, (_refused(each, private) for each in forms(address))), "")
+
+
+def visitor(host: str) -> str:
+    """The name under which what comes from that address is counted; empty where there is none (a UNIX socket).
+
+    A subscriber of IPv6 has a network of /64 and as many addresses as it likes: all of them are one visitor.
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+    return str(address)
 
 
 def forms(address: Address) -> Iterator[Address]:

@@ -69,5 +69,7 @@ def headers(given: Iterable[tuple[str, str]], limits: Limits) -> tuple[tuple[str
         size += len(name) + len(value.encode())
     if len(found) > limits.headers_given or size > limits.headers_bytes:
         allowed = f"{limits.headers_given} headers and {limits.headers_bytes} bytes"
-        raise Problem("invalid-header", f"{len(found)} headers of {size} bytes for the agent; allowed are {allowed}")
+        detail = f"{len(found)} headers of {size} bytes for the agent; allowed are {allowed}"
+        limit = "headers_given" if len(found) > limits.headers_given else "headers_bytes"
+        raise Problem("invalid-header", detail, limit=limit)
     return tuple(found.items())

@@ -13,6 +13,16 @@ GIB = 1024 * MIB
 class Limits:
     """Bounds on what comes from outside. Sizes in bytes, times in seconds, rates per second."""
 
+    # connections; 0 means no limit
+    connections: int = 0  #: in all; past it newcomers wait to be accepted
+    address_connections: int = 0  #: of one address (an IPv6 network of /64 is one)
+    unregistered: int = 20_000  #: WebSockets and polls that hold no agent
+    descriptors: int = 90  #: percent of the file descriptors; past it newcomers wait to be accepted
+    # rates; 0 means no limit
+    address_requests: float = 0.0  #: requests and upgrades of one address …
+    publisher_requests: float = 0.0  #: … and of one publisher
+    address_registrations: float = 0.0  #: upgrades, and polls that begin a session, of one address
+    names: int = 100_000  #: addresses, and publishers, of which the rates are remembered
     # HTTP
     payload: int = MIB  #: a POST's body
     head_bytes: int = 16 * KIB  #: a request's head
@@ -21,6 +31,8 @@ class Limits:
     idle_seconds: float = 60.0  #: between two requests
     body_grace: float = 10.0  #: a body may be slower than ``body_rate`` that long
     body_rate: int = KIB  #: bytes a second after that
+    linger_bytes: int = 4 * MIB  #: read and thrown away after an answer that came before the request's end …
+    linger_seconds: float = 2.0  #: … and for so long
     wait_max: float = 30.0  #: ``Prefer: wait``
     # messages
     ttl: float = 7 * 86400.0
@@ -37,7 +49,8 @@ class Limits:
     redeliveries: int = 16  #: counted failures until a message is a dead letter …
     redelivery_age: float = 86400.0  #: … and at the earliest so long after the first
     # WebSocket
-    frame: int = 2 * MIB  #: the largest frame (and message) the relay takes
+    frame: int = 2 * MIB  #: the largest frame (and message) the relay takes, also when it is decompressed
+    frames: float = 0.0  #: messages a second from one agent; 0: no limit
     fragments: int = 1000  #: of one message
     message_seconds: float = 30.0  #: a fragmented message may be under way that long
     register_seconds: float = 10.0  #: from the upgrade to ``register``
@@ -48,6 +61,7 @@ class Limits:
     default_in_flight: int = 1000
     ack_wait: float = 30.0  #: until the first redelivery, unless the agent says otherwise
     ack_wait_max: float = 3600.0
+    kept_frames: int = 1000  #: of a newcomer, while the holder is asked for a sign of life
     probe_seconds: float = 2.0  #: a holder's time to prove that it lives
     unrecorded: int = 1000  #: ACKs of an agent that could not be recorded; then its queue rests
     session_buffer: int = MIB  #: bytes that have not left for one agent
@@ -55,6 +69,8 @@ class Limits:
     stalled_seconds: float = 30.0  #: a socket that takes nothing for so long is closed with 4008
     close_seconds: float = 5.0  #: from a close frame to the end of the TCP connection
     drain_seconds: float = 10.0
+    # the log
+    logged: int = 200  #: characters of a stranger's text in a field of a line
     # pages read from a store
     page_count: int = 100
     page_bytes: int = MIB
@@ -68,5 +84,7 @@ class Limits:
     # batches
     undecided: int = 1000  #: lines of a batch, or publications of a session
     undecided_bytes: int = 16 * MIB
+    unread: int = 4 * MIB  #: bytes of results that the publisher has not read; then nothing more is read from it
+    batch_pause: float = 300.0  #: between two pieces of its body
     silent_count: int = 100  #: undecided lines of one agent …
     silent_seconds: float = 1.0  #: … that acknowledged nothing for so long are not waited for

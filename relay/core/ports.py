@@ -212,7 +212,10 @@ class Floor(Protocol):
         """
 
     def admit(self) -> None:
-        """May a new connection be upgraded now? Raises Problem (``draining``)."""
+        """May something new begin now? Raises Problem (``draining``)."""
+
+    def admit_agent(self) -> None:
+        """May one more connection come in that will register? Raises Problem (``draining``, ``overloaded``)."""
 
     def converse(self, transport: AgentTransport) -> AgentConversation:
         """A WebSocket was opened: who is told of its frames. The time to register starts now."""

@@ -107,7 +107,8 @@ def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, ho
         raise Problem("invalid-agent-id", "'agent' must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -")
     form, content_type, body = _payload(line)
     if len(body) > limits.payload:
-        raise Problem("payload-too-large", f"the payload has {len(body)} bytes; allowed are {limits.payload}")
+        detail = f"the payload has {len(body)} bytes; allowed are {limits.payload}"
+        raise Problem("payload-too-large", detail, limit="payload")
     wait = (0.0 if line.respond_async else default_wait) if line.wait is None else line.wait
     return Submission(
         agent=line.agent,

@@ -44,14 +44,17 @@ class Problem(Exception):
     """A refusal to be told to whoever asked. ``detail`` names what was wrong and what is allowed.
 
     ``retry_after`` is in seconds (429 and 503 must have one); ``fields`` are extra members of the problem object, such
-    as ``id``, ``attempts`` and ``sent``.
+    as ``id``, ``attempts`` and ``sent``. ``limit`` names the field of ``Limits`` that was reached, for the counters.
     """
 
-    def __init__(self, word: str, detail: str, *, retry_after: int | None = None, **fields: Any) -> None:
+    def __init__(
+        self, word: str, detail: str, *, retry_after: int | None = None, limit: str | None = None, **fields: Any
+    ) -> None:
         super().__init__(f"{word}: {detail}")
         self.word = word
         self.detail = detail
         self.retry_after = retry_after
+        self.limit = limit
         self.fields = fields
         self.replay = False  #: the answer to a repeat with the same idempotency key
 

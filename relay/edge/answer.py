@@ -25,6 +25,7 @@ class Answer:
     status: int
     headers: tuple[Header, ...] = ()
     body: bytes = b""
+    limit: str | None = None  #: the field of ``Limits`` that was reached, for the counters
 
     @property
     def phrase(self) -> bytes:
@@ -49,7 +50,7 @@ def of_problem(problem: Problem, *headers: Header) -> Answer:
     if problem.replay:
         headers += ((b"Idempotent-Replay", b"true"),)
     body = msgspec.json.encode(problem.members())
-    return Answer(problem.status, ((b"Content-Type", PROBLEM_JSON), *headers), body)
+    return Answer(problem.status, ((b"Content-Type", PROBLEM_JSON), *headers), body, problem.limit)
 
 
 def of_outcome(outcome: Outcome, applied: str) -> Answer:

@@ -16,8 +16,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.core import posting
-from relay.core.limits import MIB, Limits
-from relay.core.model import Outcome
+from relay.core.limits import Limits
+from relay.core.model import Outcome, Submission
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.transport import waiting_in
@@ -26,8 +26,6 @@ from relay.hub.later import later
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
 
-UNREAD: Final = 4 * MIB  #: bytes of results that the publisher has not read; then nothing more is read from it
-STUCK_SECONDS: Final = 30.0  #: who reads nothing for so long meanwhile is cut off
 LOOK_SECONDS: Final = 1.0
 
 log = Logger()
@@ -151,7 +149,7 @@ class Batch:
             yield line
 
     def _room(self) -> bool:
-        return self._may_submit() and (self._state is State.CUT or self._unread() < UNREAD)
+        return self._may_submit() and (self._state is State.CUT or self._unread() < self._limits.unread)
 
     def _may_submit(self) -> bool:
         limits = self._limits
@@ -170,14 +168,14 @@ class Batch:
         ref = None
         try:
             if self._lines.too_long:
-                raise Problem("payload-too-large", f"a line may have {self._limits.frame} bytes")
+                raise Problem("payload-too-large", f"a line may have {self._limits.frame} bytes", limit="frame")
             ref = posting.ref_of(line)
             settings = self._settings
             submission = posting.read(
                 line, self._limits, default_wait=settings.ack_timeout, publisher="", hosts=settings.callback_hosts
             )
         except Problem as problem:
-            self._results.append(_refused(number, ref, problem))
+            self._refuse(number, ref, problem)
             return
         self._undecided += 1
         self._undecided_bytes += len(line)
@@ -194,10 +192,14 @@ class Batch:
             if not isinstance(problem, Problem):
                 log.failure("line {number} of a batch went wrong", result, number=number)
                 problem = Problem("internal", "the relay failed at this line; its log says how")
-            self._results.append(_refused(number, ref, problem))
+            self._refuse(number, ref, problem)
         else:
             self._results.append(posting.result(result, ref=ref, line=number))
         self._write_soon()
+
+    def _refuse(self, number: int, ref: str | None, problem: Problem) -> None:
+        self._request.site.counters.reached(problem.limit)
+        self._results.append(_refused(number, ref, problem))
 
     # -- what goes out
 
@@ -236,9 +238,10 @@ class Batch:
         self._watch = None
         unread, now = self._unread(), self._clock.seconds()
         before, since = self._seen
-        if unread < before or unread < UNREAD:
+        if unread < before or unread < self._limits.unread:
             since = now
-        if now - since >= STUCK_SECONDS:
+        if now - since >= self._limits.stalled_seconds:
+            self._request.site.counters.reached("stalled_seconds")
             self._request.channel.abort()
             return
         if unread:

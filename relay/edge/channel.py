@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IProtocol
 from twisted.web.http_headers import Headers
@@ -11,9 +11,6 @@ from relay.edge.gate import GateChannel, Phase
 
 if TYPE_CHECKING:
     from relay.edge.batch import Batch
-
-#: A batch may pause for so long, in seconds.
-PAUSE_SECONDS: Final = 300.0
 
 
 class DoorChannel(GateChannel):
@@ -33,7 +30,7 @@ class DoorChannel(GateChannel):
             self._deadline.clear()
             self._networkProducer.pauseProducing()
         else:
-            self._deadline.after(PAUSE_SECONDS)
+            self._deadline.after(self._limits.batch_pause)
             self._networkProducer.resumeProducing()
 
     def pauseProducing(self) -> None:
@@ -56,12 +53,13 @@ class DoorChannel(GateChannel):
 
     def brought(self, received: int) -> None:
         if self._phase is Phase.BODY and self._stream is not None:
-            self._deadline.after(PAUSE_SECONDS)
+            self._deadline.after(self._limits.batch_pause)
         else:
             super().brought(received)
 
     def _overdue(self) -> None:
         if self._phase is Phase.BODY and self._stream is not None:
+            self.site.counters.reached("batch_pause")
             self.loseConnection()  # its answer has begun
         else:
             super()._overdue()

@@ -12,6 +12,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
+from relay.core.counters import Counters
+from relay.core.limits import Limits
 from relay.core.model import Notice
 from relay.core.ports import Notices
 from relay.core.problems import Problem
@@ -43,7 +45,9 @@ def wanted_types(text: str | None) -> frozenset[str]:
 
 @implementer(IPushProducer)
 class EventStream:
-    """One subscriber. What its socket does not take waits here, up to ``most`` notices; then it is disconnected."""
+    """One subscriber. What its socket does not take waits here, up to so many notices, and for so long; then it is
+    disconnected: there are only so many places.
+    """
 
     def __init__(
         self,
@@ -52,15 +56,17 @@ class EventStream:
         clock: IReactorTime,
         *,
         wanted: Callable[[Notice], bool],
-        most: int,
+        limits: Limits,
+        counters: Counters,
     ) -> None:
         self._request = request
         self._notices = notices
         self._clock = clock
         self._wanted = wanted
-        self._most = most
+        self._limits = limits
+        self._counters = counters
         self._waiting: deque[Notice] = deque()
-        self._paused = False
+        self._paused_at: float | None = None  #: since then its socket takes nothing
         self._timer: IDelayedCall | None = None
         self._unsubscribe: Callable[[], object] = lambda: None
         self._ended: Deferred[None] = Deferred()
@@ -100,12 +106,16 @@ class EventStream:
             self._end()  # Klein ends the answer
         elif not self._wanted(notice):
             return
-        elif not self._paused:
+        elif self._paused_at is None:
             self._send(notice)
-        elif len(self._waiting) < self._most:
+        elif len(self._waiting) < self._limits.events:
             self._waiting.append(notice)
         else:
-            self._request.channel.abort()
+            self._give_up("events")
+
+    def _give_up(self, limit: str) -> None:
+        self._counters.reached(limit)
+        self._request.channel.abort()
 
     def _send(self, notice: Notice) -> None:
         data = encode({"at": stamp(notice.at), "agent": notice.agent, **notice.fields})
@@ -118,9 +128,11 @@ class EventStream:
         self._timer = self._clock.callLater(COMMENT_SECONDS, self._comment)
 
     def _comment(self) -> None:
-        if not self._paused:
-            self._write(b":\n\n")
         self._comment_later()
+        if self._paused_at is None:
+            self._write(b":\n\n")
+        elif self._clock.seconds() - self._paused_at >= self._limits.stalled_seconds:
+            self._give_up("stalled_seconds")
 
     def _end(self) -> None:
         self._unsubscribe()
@@ -134,11 +146,11 @@ class EventStream:
     # -- what the transport says
 
     def pauseProducing(self) -> None:
-        self._paused = True
+        self._paused_at = self._clock.seconds()
 
     def resumeProducing(self) -> None:
-        self._paused = False
-        while self._waiting and not self._paused:
+        self._paused_at = None
+        while self._waiting and self._paused_at is None:
             self._send(self._waiting.popleft())
 
     def stopProducing(self) -> None:

@@ -7,29 +7,23 @@ through that a proxy may read differently. So a head is collected and judged her
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IProtocol, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
+from relay.core.limits import Limits
 from relay.core.problems import Problem
 from relay.edge import head
 from relay.edge.answer import last_words, of_problem
+from relay.edge.chunks import Chunks
 from relay.edge.deadline import Deadline
 
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
     from relay.edge.site import DoorSite
-
-#: After an answer that came before the end of the request, so much more is read and thrown away, for so long (bytes,
-#: seconds). A socket that is closed with something unread is reset, and the answer may be lost with it.
-LINGER_BYTES: Final = 4 * 1024 * 1024
-LINGER_SECONDS: Final = 2.0
-
-log = Logger()
 
 
 class Phase(enum.Enum):
@@ -57,21 +51,26 @@ class GateChannel(HTTPChannel):
         self._phase = Phase.FRESH
         self._ahead = b""  #: what the parser has not seen yet
         self._body_began = 0.0
-        self._room = LINGER_BYTES
         self._successor: IProtocol | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._limits = self.site.limits
+        self._room = self._limits.linger_bytes
+        self.visit = self.site.visitors.visit(self.transport)
         # Twisted's own bounds would close without an answer: ours come first.
         self.MAX_LENGTH = self.totalHeadersSize = self._limits.head_bytes
         self.maxHeaders = self._limits.header_count
         self._deadline = Deadline(self.site.clock, self._overdue)
         self._deadline.after(self._limits.head_seconds)
+        if not self.visit.welcome:
+            # It costs nothing more: to be answered it would have to be kept until it has asked something.
+            self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._deadline.stop()
         if self._successor is None:
+            self.visit.leave()
             super().connectionLost(reason)
         else:
             self._successor.connectionLost(reason)
@@ -112,7 +111,8 @@ class GateChannel(HTTPChannel):
         end = self._ahead.find(head.END)
         size = end + len(head.END) if end >= 0 else len(self._ahead)
         if size > self._limits.head_bytes:
-            self.refuse(Problem("headers-too-large", f"a request's head may have {self._limits.head_bytes} bytes"))
+            detail = f"a request's head may have {self._limits.head_bytes} bytes"
+            self.refuse(Problem("headers-too-large", detail, limit="head_bytes"))
             return b""
         if end < 0:
             self._head_began()
@@ -134,6 +134,13 @@ class GateChannel(HTTPChannel):
         request = self.requests[-1]
         self.persistent = self.checkPersistence(request, self._version)
         request.gotLength(self.length)
+        if self.length is None:
+            self._transferDecoder = Chunks(
+                request.handleContentChunk, self._finishRequestBody, trailer_bytes=self._limits.head_bytes
+            )
+        if self.visit.is_strange and not self.visit.introduce():
+            self.refuse(Problem("rate-limited", "your address has as many connections as it may", retry_after=1))
+            return
         try:
             request.begin(self._command, self._path, self._version, self.length)
         except Problem as problem:
@@ -176,16 +183,21 @@ class GateChannel(HTTPChannel):
     # -- the end
 
     def refuse(self, problem: Problem) -> None:
-        """Answer a request that has not wholly come, and close."""
+        """Answer a request that has not wholly come, and close.
+
+        So much more is read and thrown away (``linger_bytes``, ``linger_seconds``): a socket that is closed with
+        something unread is reset, and the answer may be lost with it.
+        """
         if self._phase in (Phase.REFUSED, Phase.CLOSING):
             return
         self._phase = Phase.REFUSED
         self._ahead = b""
         self.clearLineBuffer()
+        self.site.counters.reached(problem.limit)
         self.transport.write(last_words(of_problem(problem), self.site.date()))
         if ITCPTransport.providedBy(self.transport) and not self.isSecure():
             self.transport.loseWriteConnection()
-        self._deadline.after(LINGER_SECONDS)
+        self._deadline.after(self._limits.linger_seconds)
 
     def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802  Twisted's name
         self.refuse(Problem("invalid-request", "the request is malformed"))
@@ -203,14 +215,20 @@ class GateChannel(HTTPChannel):
 
     def _overdue(self) -> None:
         if self._phase in (Phase.HEAD, Phase.BODY):
-            self.refuse(Problem("request-timeout", self._patience()))
+            self.refuse(too_slow(self._phase, self._limits))
         elif self._phase is Phase.CLOSING:
+            self.site.counters.reached("close_seconds")
             self.transport.abortConnection()
         else:
+            if self._phase is not Phase.REFUSED:
+                self.site.counters.reached("head_seconds" if self._phase is Phase.FRESH else "idle_seconds")
             self.loseConnection()
 
-    def _patience(self) -> str:
-        limits = self._limits
-        if self._phase is Phase.HEAD:
-            return f"a request's head, ended by an empty line (CR LF), must be whole within {limits.head_seconds:g} s"
-        return f"a body must bring {limits.body_rate} bytes a second after its first {limits.body_grace:g} s"
+
+def too_slow(phase: Phase, limits: Limits) -> Problem:
+    """What is said of a head, or a body, that was not whole in time."""
+    if phase is Phase.HEAD:
+        detail = f"a request's head, ended by an empty line (CR LF), must be whole within {limits.head_seconds:g} s"
+        return Problem("request-timeout", detail, limit="head_seconds")
+    detail = f"a body must bring {limits.body_rate} bytes a second after its first {limits.body_grace:g} s"
+    return Problem("request-timeout", detail, limit="body_rate")

@@ -26,7 +26,7 @@ _LENGTH: Final = re.compile(rb"[0-9]{1,15}")
 def check(head: bytes, header_count: int) -> None:
     """Raise Problem (``invalid-request``, ``headers-too-large``) unless ``head``, up to its empty line, is sound."""
     if head.count(b"\r\n") - 2 > header_count:
-        raise Problem("headers-too-large", f"a request may have {header_count} headers")
+        raise Problem("headers-too-large", f"a request may have {header_count} headers", limit="header_count")
     match = _HEAD.fullmatch(head)
     if match is None:
         raise _refused("it is a request line of HTTP/1.1 and header lines, each ended by CR LF and none folded")

@@ -25,6 +25,7 @@ from relay.edge.answer import Answer, in_json, of_outcome, of_problem
 from relay.edge.events import BUSY_RETRY, EventStream, wanted_types
 from relay.edge.polls import PollDoor
 from relay.edge.request import DoorRequest
+from relay.edge.visitors import Visitors
 
 T = TypeVar("T")
 log = Logger()
@@ -51,6 +52,7 @@ class HttpDoor:
         limits: Limits,
         ack_timeout: float,
         clock: IReactorTime,
+        visitors: Visitors,
         *,
         pass_headers: frozenset[str] = frozenset(),
         callback_hosts: frozenset[str] = frozenset(),
@@ -59,7 +61,7 @@ class HttpDoor:
         self._limits = limits
         self._ack_timeout = ack_timeout
         self._clock = clock
-        self._polls = PollDoor(hub, limits, clock)
+        self._polls = PollDoor(hub, limits, clock, visitors)
         self._pass_headers = pass_headers
         self._callback_hosts = callback_hosts
 
@@ -184,13 +186,15 @@ class HttpDoor:
         notices = self._hub.notices
         self._hub.admit()
         if notices.subscribers >= self._limits.subscribers:
-            raise Problem("overloaded", "there are as many subscribers as may be", retry_after=BUSY_RETRY)
+            detail = "there are as many subscribers as may be"
+            raise Problem("overloaded", detail, retry_after=BUSY_RETRY, limit="subscribers")
         stream = EventStream(
             request,
             notices,
             self._clock,
             wanted=lambda notice: notice.event in types and agent in (None, notice.agent),
-            most=self._limits.events,
+            limits=self._limits,
+            counters=request.site.counters,
         )
         last = request.values(b"last-event-id")
         return stream.run(last[0] if last else None).addCallback(lambda _: b"")

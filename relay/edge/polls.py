@@ -17,6 +17,7 @@ from relay.edge.answer import Answer, Header
 from relay.edge.poll import Call, PollTransport
 from relay.edge.request import DoorRequest
 from relay.edge.transport import name_of
+from relay.edge.visitors import Visitors
 
 MOST: Final = 1000  #: messages of one answer
 DEFAULT_MOST: Final = 100
@@ -51,7 +52,8 @@ _encode: Final = msgspec.json.Encoder().encode
 class PollDoor:
     """The sessions of all agents that poll, by their names."""
 
-    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime, visitors: Visitors) -> None:
+        self._visitors = visitors
         self._hub = hub
         self._limits = limits
         self._clock = clock
@@ -77,7 +79,8 @@ class PollDoor:
     async def _session(self, request: DoorRequest, agent: str, asked_for: dict[str, str]) -> PollTransport:
         if request.requestHeaders.hasHeader(b"relay-session"):
             return self._known(request, agent)
-        self._hub.admit()
+        self._visitors.registers(request.channel.transport.getPeer())
+        self._hub.admit_agent()
         register = self._register(agent, asked_for)
         session = PollTransport(agent, name_of(request.client), self._clock, self._limits, self._gone)
         session.conversation = self._hub.converse(session)

@@ -23,8 +23,6 @@ _TARGET: Final = re.compile(
     rb"(?:(?P<scheme>https?)://(?P<authority>[^/?#]*))?(?P<path>/[^?#]*|)(?:\?(?P<query>[^#]*))?", re.I
 )
 _SECRETS: Final = frozenset({b"token", b"access_token", b"bearer"})
-#: As much of a path as a log line gets.
-_LOGGED: Final = 200
 
 log = Logger()
 
@@ -60,6 +58,7 @@ class DoorRequest(Request):
 
     def prepare(self, answer: Answer) -> bytes:
         """Set the status and the headers; what is left to write is returned."""
+        self.site.counters.reached(answer.limit)
         self.setResponseCode(answer.status, answer.phrase)
         for name, value in answer.headers:
             self.responseHeaders.setRawHeaders(name, [value])
@@ -80,6 +79,7 @@ class DoorRequest(Request):
         host = self._read_target(target)
         secure = bool(self.isSecure())
         self.site.guard.check(host, self.values(b"origin"), secure)
+        self.site.visitors.asks(self.channel.transport.getPeer())
         if any(unquote_to_bytes(pair.partition(b"=")[0]).lower() in _SECRETS for pair in self.query.split(b"&")):
             raise Problem("invalid-request", "a token must not stand in a URL; send Authorization: Bearer")
         if self.requestHeaders.hasHeader(b"content-encoding"):
@@ -122,7 +122,7 @@ class DoorRequest(Request):
             self.channel.brought(len(self._received))
 
     def _too_large(self) -> Problem:
-        return Problem("payload-too-large", f"a body may have {self.site.limits.payload} bytes")
+        return Problem("payload-too-large", f"a body may have {self.site.limits.payload} bytes", limit="payload")
 
     # -- the whole request
 
@@ -146,7 +146,8 @@ class DoorRequest(Request):
             self.processingFailed(Failure())
 
     def processingFailed(self, reason: Failure) -> Any:
-        log.failure("{method} {path} failed", reason, method=self.method[:_LOGGED], path=self.path[:_LOGGED])
+        most = self.site.limits.logged
+        log.failure("{method} {path} failed", reason, method=self.method[:most], path=self.path[:most])
         if not self.startedWriting and not self._disconnected:
             self.answer(of_problem(Problem("internal", "the relay failed at this request; its log says how")))
         return reason

@@ -10,6 +10,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.ports import Floor
 from relay.core.problems import Problem
@@ -20,6 +21,7 @@ from relay.edge.guard import Guard
 from relay.edge.http import HttpDoor
 from relay.edge.request import DoorRequest
 from relay.edge.upgrade import UpgradeDoor
+from relay.edge.visitors import Visitors
 
 
 class Doors(Resource):
@@ -54,6 +56,8 @@ class DoorSite(Site):
         *,
         guard: Guard,
         batches: BatchDoor,
+        visitors: Visitors,
+        counters: Counters,
         limits: Limits,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -61,6 +65,8 @@ class DoorSite(Site):
         super().__init__(doors, DoorRequest, timeout=None, reactor=clock, parsePOSTFormSubmission=False)
         self.guard = guard
         self.batches = batches
+        self.visitors = visitors
+        self.counters = counters
         self.limits = limits
         self.clock = clock
         self._wall = wall
@@ -98,21 +104,35 @@ def make_site(
     origins: Sequence[str],
     pass_headers: Sequence[str] = (),
     callback_hosts: Sequence[str] = (),
-) -> Site:
+    counters: Counters | None = None,
+) -> DoorSite:
     """The factory that any number of ports listen with.
 
     ``ack_timeout`` is the publishers' default wait in seconds; ``wall`` gives the Unix time; ``names`` are host names
-    that the relay answers to beside addresses and localhost, ``origins`` those of web pages that may use it.
+    that the relay answers to beside addresses and localhost, ``origins`` those of web pages that may use it;
+    ``counters`` are told which limits were reached.
     """
+    counters = counters or Counters()
+    visitors = Visitors(limits, clock, counters)
     http = HttpDoor(
         hub,
         limits,
         ack_timeout,
         clock,
+        visitors,
         pass_headers=frozenset(name.lower() for name in pass_headers),
         callback_hosts=frozenset(callback_hosts),
     )
-    doors = Doors(http, UpgradeDoor(hub, limits, clock))
+    doors = Doors(http, UpgradeDoor(hub, limits, clock, visitors, counters))
     batches = BatchDoor(hub, limits, clock, Settings(ack_timeout, frozenset(callback_hosts)))
     guard = Guard(names=names, origins=origins)
-    return DoorSite(doors, guard=guard, batches=batches, limits=limits, clock=clock, wall=wall)
+    return DoorSite(
+        doors,
+        guard=guard,
+        batches=batches,
+        visitors=visitors,
+        counters=counters,
+        limits=limits,
+        clock=clock,
+        wall=wall,
+    )

@@ -12,6 +12,7 @@ from zope.interface import implementer
 from relay.core.limits import Limits
 from relay.core.session import Close
 from relay.edge.deadline import Deadline
+from relay.edge.visitors import Leave
 
 if TYPE_CHECKING:
     from relay.edge.websocket import AgentProtocol
@@ -33,6 +34,7 @@ class AgentWire:
         self.peer = name_of(protocol.transport.getPeer())
         self.kind = "websocket"
         self.holds = True
+        self.leave: Leave = lambda: None  #: called when the connection is gone
         self.deadline = Deadline(clock, self._overdue)
         self._protocol = protocol
         self._limits = limits
@@ -55,8 +57,9 @@ class AgentWire:
     def ping(self) -> None:
         self._protocol.sendPing()
 
-    def close(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str, limit: str | None = None) -> None:
         if self._open():
+            self._protocol.factory.counters.reached(limit)
             self._protocol.sendCloseFrame(code=code, reasonUtf8=reason.encode("ascii", "replace")[:123])
             self.deadline.after(self._limits.close_seconds)
             self.hold(False)  # or its answer would not be seen
@@ -97,6 +100,7 @@ class AgentWire:
         """The connection is gone."""
         self._gone = True
         self.deadline.stop()
+        self.leave()
 
     # -- what the transport says
 
@@ -125,7 +129,7 @@ class AgentWire:
         elif self._brakes:
             self.deadline.after(self._limits.message_seconds)  # the rest may have come long ago: we did not read
         else:
-            self._protocol.fail(Close.ERRORS)
+            self._protocol.fail(Close.ERRORS, "message_seconds")
 
     def _open(self) -> bool:
         return bool(self._protocol.state == WebSocketProtocol.STATE_OPEN)

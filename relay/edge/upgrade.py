@@ -12,11 +12,13 @@ from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.answer import Answer, of_problem
 from relay.edge.request import DoorRequest
+from relay.edge.visitors import Visitors
 from relay.edge.websocket import SUBPROTOCOL, AgentFactory
 
 VERSION: Final = "13"
@@ -27,9 +29,10 @@ _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
 class UpgradeDoor:
     """``/v1/connect``: a whole and sound upgrade becomes an agent's connection, all else is told what is wrong."""
 
-    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime, visitors: Visitors, counters: Counters) -> None:
         self._hub = hub
-        self._factory = AgentFactory(hub, limits, clock)
+        self._visitors = visitors
+        self._factory = AgentFactory(hub, limits, clock, counters)
 
     def render(self, request: DoorRequest) -> None:
         """Answer the request, or take its connection over."""
@@ -37,7 +40,8 @@ class UpgradeDoor:
             refusal = self._refusal(request)
             if refusal is None:
                 key, chosen = _read(request)
-                self._hub.admit()
+                self._visitors.registers(request.channel.transport.getPeer())
+                self._hub.admit_agent()
         except Problem as problem:
             refusal = of_problem(problem)
         if refusal is not None:
@@ -46,6 +50,7 @@ class UpgradeDoor:
         protocol = self._factory.make()
         request.channel.upgrade(protocol)
         protocol.dataReceived(_handshake(key, chosen))
+        protocol.wire.leave = request.channel.visit.leave
 
     def _refusal(self, request: DoorRequest) -> Answer | None:
         """The answer to what is no upgrade at all, or none that this relay speaks."""

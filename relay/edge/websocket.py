@@ -12,6 +12,7 @@ from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerPr
 from autobahn.websocket.types import ConnectionRequest
 from twisted.internet.interfaces import IReactorTime
 
+from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.ports import AgentConversation, Floor
 from relay.core.session import Close
@@ -77,9 +78,9 @@ class AgentProtocol(WebSocketServerProtocol):
         self.fragments += 1
         # Autobahn's own limit would also refuse to send what is larger, and a message to an agent may be.
         if self.message_data_total_length > self.limits.frame:
-            self.fail(1009)
+            self.fail(1009, "frame")
         elif self.fragments > self.limits.fragments:
-            self.fail(Close.ERRORS)
+            self.fail(Close.ERRORS, "fragments")
 
     def onMessageFrameEnd(self) -> None:
         super().onMessageFrameEnd()
@@ -109,10 +110,10 @@ class AgentProtocol(WebSocketServerProtocol):
         if self.state != self.STATE_CONNECTING:
             self.trafficStats.outgoingOctetsWireLevel += len(data)
 
-    def fail(self, code: int) -> None:
-        """Close because of what the agent sent; whatever else it sends is skipped."""
+    def fail(self, code: int, limit: str | None = None) -> None:
+        """Close because of what the agent sent; whatever else it sends is skipped. ``limit``: the one it reached."""
         self.failedByMe = True
-        self.wire.close(code, WORDS[code])
+        self.wire.close(code, WORDS[code], limit)
 
     def _fail_connection(self, code: int = 1002, reason: str = "") -> None:
         # Autobahn's reasons are sentences of its own, and its second complaint would drop the connection before the
@@ -127,9 +128,10 @@ class AgentProtocol(WebSocketServerProtocol):
 class AgentFactory(WebSocketServerFactory):
     """Makes the connections of one hub's agents."""
 
-    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime) -> None:
+    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime, counters: Counters) -> None:
         super().__init__(server="", reactor=clock)
         self.hub = hub
+        self.counters = counters
         # Its own timers are off (0): they follow another clock, and round.
         self.setProtocolOptions(failByDrop=False, webStatus=False, openHandshakeTimeout=0, closeHandshakeTimeout=0)
         # Autobahn copies some thirty options into every connection, and formats them for a log that is off: two thirds

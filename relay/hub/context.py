@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from twisted.internet.interfaces import IReactorTime
 
 from relay.core import ids
+from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.hub.acks import Crowd
 from relay.hub.chronicle import Chronicle
@@ -30,6 +31,7 @@ class Context:
     pressure: Pressure
     chronicle: Chronicle
     crowd: Crowd = field(default_factory=Crowd)
+    counters: Counters = field(default_factory=Counters)
     last_place: int = 0
     draining: bool = False
     ack_timeout: float = 5.0  #: seconds, the publishers' default wait

@@ -78,10 +78,12 @@ class Delivery:
             depth += courier.held
         total = context.ledger.total
         if total.count >= limits.total_count or total.bytes + context.pressure.held + size > limits.total_bytes:
-            raise Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY)
+            limit = "total_count" if total.count >= limits.total_count else "total_bytes"
+            raise Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY, limit=limit)
         if depth.count >= limits.queue_count or depth.bytes + size > limits.queue_bytes:
             if self._overflow is not None and self._overflow.makes_room(submission.agent, size):
                 return
             detail = f"{depth.count} messages and {depth.bytes} bytes are queued for this agent; "
             detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
-            raise Problem("queue-full", detail, retry_after=FULL_RETRY)
+            limit = "queue_count" if depth.count >= limits.queue_count else "queue_bytes"
+            raise Problem("queue-full", detail, retry_after=FULL_RETRY, limit=limit)

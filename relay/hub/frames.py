@@ -53,6 +53,7 @@ def _acknowledge(session: AgentSession, courier: Courier, frame: Ack) -> None:
     most = session.context.limits.reply
     if reply is not None and len(reply) > most:
         detail = f"the reply has {len(reply)} bytes; allowed are {most}: the message is acknowledged without it"
+        session.context.counters.reached("reply")
         session.complain("reply-too-large", detail, id=frame.id)
         reply = None
 
@@ -73,7 +74,8 @@ def _publish(session: AgentSession, line: bytes) -> None:
     ref = posting.ref_of(line)
     try:
         if session.undecided >= session.context.limits.undecided:
-            raise Problem("rate-limited", "too many publications wait for their answer", retry_after=BUSY_RETRY)
+            detail = "too many publications wait for their answer"
+            raise Problem("rate-limited", detail, retry_after=BUSY_RETRY, limit="undecided")
         submission = posting.read(
             line,
             session.context.limits,
@@ -101,6 +103,7 @@ def _decided(result: Outcome | Failure, session: AgentSession, ref: str | None) 
 
 
 def _tell(session: AgentSession, ref: str | None, problem: Problem) -> None:
+    session.context.counters.reached(problem.limit)
     if session.state is not State.LIVE:
         return
     if ref is None:

@@ -55,6 +55,10 @@ class Heartbeat:
         self._slices[self._now][session] = None
         self._sessions[outlet] = session
 
+    def __len__(self) -> int:
+        """How many sessions there are."""
+        return len(self._sessions)
+
     def remove(self, session: AgentSession, outlet: Outlet) -> None:
         index = self._slice_of.pop(session, None)
         if index is not None:
@@ -89,6 +93,6 @@ class Heartbeat:
             if moved:
                 session.heard()
             if outlet.flow.stalled_for(now) >= self._context.limits.stalled_seconds:
-                session.close(Close.SLOW, "too-slow")
+                session.close(Close.SLOW, "too-slow", limit="stalled_seconds")
             elif not outlet.flow.waiting or moved:
                 session.flowed()

@@ -71,7 +71,8 @@ class Mending:
         message = letter.record.message
         depth, limits = self._context.ledger.depth(message.agent), self._context.limits
         if depth.count >= limits.queue_count or depth.bytes + len(message.payload) > limits.queue_bytes:
-            raise Problem("queue-full", "the agent's queue is full", retry_after=30)
+            limit = "queue_count" if depth.count >= limits.queue_count else "queue_bytes"
+            raise Problem("queue-full", "the agent's queue is full", retry_after=30, limit=limit)
         courier = self._couriers.of(message.agent)
         other = courier.line.entries.get(id)
         if other is not None and other.phase is not Phase.ENDED:

@@ -195,11 +195,12 @@ class Post:
     def _unknown(self, error: StoreUnavailable) -> Problem:
         """The store did not take it: what became of it is not known, and nobody tries any more."""
         if isinstance(error, KeysFull):
-            return Problem("queue-full", "as many idempotency keys are remembered as may be", retry_after=KEYS_RETRY)
+            detail = "as many idempotency keys are remembered as may be"
+            return Problem("queue-full", detail, retry_after=KEYS_RETRY, limit="keys")
         attempts = self._waiter.attempts
-        sent = {"sent": True} if attempts else {}
+        sent: dict[str, Any] = {"sent": True} if attempts else {}
         detail = "it could not be made durable" + ("; it was sent, and the agent may have acted on it" if sent else "")
-        fields = {"id": self._message.id, "attempts": attempts, **sent}
+        fields: dict[str, Any] = {"id": self._message.id, "attempts": attempts, **sent}
         return Problem("store-unavailable", detail, retry_after=STORE_RETRY, **fields)
 
     def _kept(self, why: Reason | None) -> Outcome:
@@ -237,7 +238,7 @@ def ended(id: str, agent: str, ending: Ending, attempts: int, ttl: int | None = 
     if status is Status.REJECTED:
         raise Problem("rejected", reason or "the agent gave no reason", **fields)
     if status is Status.EXPIRED:
-        sent = {"sent": True} if attempts else {}
+        sent: dict[str, Any] = {"sent": True} if attempts else {}
         raise Problem("undeliverable", "its time to live ended before it was acknowledged", **fields, **sent)
     if status is Status.REPLACED:
         raise Problem("replaced", "a newer message of its topic took its place", **fields, by=reason)

@@ -61,11 +61,16 @@ class Registry:
         elif not self._context.ledger.up:
             session.close(Close.OVERLOADED, "no-store", retry_after=self.spread())
         elif not self._bucket.take(self._context.clock.seconds()):
-            session.close(Close.OVERLOADED, "overloaded", retry_after=self.spread())
+            session.close(Close.OVERLOADED, "overloaded", retry_after=self.spread(), limit="registrations")
         elif session.agent:
             self._decide(session, frame)
         else:
             self._reception.welcome(session, frame, lambda _id: False)
+
+    @property
+    def unregistered(self) -> int:
+        """Connections that hold no agent: not yet, or not any more."""
+        return len(self.sessions) - len(self._heartbeat)
 
     def spread(self) -> int:
         return policy.spread(*OVERLOAD_RETRY, self._context.random.uniform)

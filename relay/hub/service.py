@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from relay.core import policy
+from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.model import AgentView, Letter, MessageView, Outcome, Readiness, Reason, Submission
 from relay.core.ports import AgentConversation, AgentTransport, MessageStore, StoreBroken
@@ -59,12 +60,14 @@ class Hub:
         overflow: str = "refuse",
         callback_hosts: Collection[str] = (),
         webhooks: Sender | None = None,
+        counters: Counters | None = None,
     ) -> None:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
         chronicle = Chronicle(wall, node, limits.remembered, self._bulletin)
         self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle)
         self._context.ack_timeout = ack_timeout
+        self._context.counters = self.counters = counters or Counters()
         self._context.callback_hosts = frozenset(callback_hosts)
         self._store = store
         self._couriers = Couriers(self._context)
@@ -98,6 +101,10 @@ class Hub:
         self._context.ledger.opened(snapshot)
         self._directory.opened(snapshot)
         self._heartbeat.start(self._context.clock)
+
+    def every_tick(self, chore: Callable[[], object]) -> None:
+        """Call this about once a second while the relay runs, in the one guarded loop."""
+        self._heartbeat.chores.append(chore)
 
     def on_fatal(self, call: Callable[[StoreBroken], object]) -> None:
         """Call this when the store broke: agents have been told 1001, and the process must exit non-zero."""
@@ -196,6 +203,13 @@ class Hub:
     def admit(self) -> None:
         if self._context.draining:
             raise Problem("draining", "the relay is shutting down", retry_after=DRAIN_RETRY)
+
+    def admit_agent(self) -> None:
+        self.admit()
+        limits = self._context.limits
+        if self._registry.unregistered >= limits.unregistered:
+            detail, later = "too many connections hold no agent yet", self._registry.spread()
+            raise Problem("overloaded", detail, retry_after=later, limit="unregistered")
 
     def converse(self, transport: AgentTransport) -> AgentConversation:
         session = AgentSession(transport, self._context, self._couriers, self._delivery, self._registry)

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from relay.core import wire
+from relay.core.bucket import Bucket
 from relay.core.ports import AgentTransport
 from relay.core.session import Act, Close, State, act, broke, closed_by
 from relay.core.wire import BadFrame, Register
@@ -17,8 +18,6 @@ from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.delivery import Delivery
 from relay.hub.outlet import Outlet
-
-KEPT_FRAMES = 1000  #: of a newcomer, while the holder is asked for a sign of life
 
 
 class SessionHost(Protocol):
@@ -68,6 +67,7 @@ class AgentSession:
         self._host = host
         self._kept: list[bytes] = []
         self._errors: deque[float] = deque()
+        self._pace = Bucket(context.limits.frames) if context.limits.frames else None
         self._deadline: IDelayedCall | None = context.clock.callLater(context.limits.register_seconds, self._too_late)
 
     # -- from the wire
@@ -76,6 +76,10 @@ class AgentSession:
         self.heard()
         if self.state is State.PROBING:
             self._keep(frame)
+            return
+        if self._pace is not None and not self._pace.take(self.heard_at) and self.state is State.LIVE:
+            self.context.counters.reached("frames")
+            self.complain("rate-limited", f"there may be {self._pace.rate:g} frames a second; this one had no effect")
             return
         try:
             kind, parsed = wire.parse(frame)
@@ -128,10 +132,10 @@ class AgentSession:
 
     def _keep(self, frame: bytes) -> None:
         """A newcomer's frames wait until it is known whether it may stay."""
-        if len(self._kept) < KEPT_FRAMES:
+        if len(self._kept) < self.context.limits.kept_frames:
             self._kept.append(frame)
         else:
-            self.close(Close.ERRORS, "too-many-frames")
+            self.close(Close.ERRORS, "too-many-frames", limit="kept_frames")
 
     def _bad(self, error: BadFrame) -> None:
         if self.state is State.LIVE:
@@ -148,7 +152,7 @@ class AgentSession:
         self._errors.append(now)
         self.transport.send(wire.error(code, detail, **fields))
         if len(self._errors) > limits.errors:
-            self.close(Close.ERRORS, "too-many-errors")
+            self.close(Close.ERRORS, "too-many-errors", limit="errors")
 
     # -- what becomes of it
 
@@ -177,12 +181,16 @@ class AgentSession:
         if was is State.PROBING:
             self.transport.hold(False)
 
-    def close(self, code: Close, word: str, *, retry_after: int | None = None) -> None:
-        """Send a close frame, with a word and perhaps when to come back; the session is over for its agent now."""
+    def close(self, code: Close, word: str, *, retry_after: int | None = None, limit: str | None = None) -> None:
+        """Send a close frame, with a word and perhaps when to come back; the session is over for its agent now.
+
+        ``limit``: the one that it reached.
+        """
         was = self.state
         if was in (State.CLOSING, State.FENCED, State.OVER):
             return
         self._cancel_deadline()
+        self.context.counters.reached(limit)
         self.state = closed_by(code)
         self.transport.close(code, word if retry_after is None else f"{word}; retry_after={retry_after}")
         if was is State.PROBING:
@@ -198,7 +206,7 @@ class AgentSession:
     def _too_late(self) -> None:
         self._deadline = None
         if self.state is State.OPEN:
-            self.close(Close.UNREGISTERED, "register-late")
+            self.close(Close.UNREGISTERED, "register-late", limit="register_seconds")
 
     def _cancel_deadline(self) -> None:
         deadline, self._deadline = self._deadline, None

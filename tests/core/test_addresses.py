@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.addresses import refusal
+from relay.core.addresses import refusal, visitor
 
 PUBLIC = ["8.8.8.8", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4014:80e::200e"]
 PRIVATE = {
@@ -105,3 +105,20 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 @given(st.ip_addresses(network="10.0.0.0/8") | st.ip_addresses(network="127.0.0.0/8"))
 def test_whatever_the_address_no_wrapping_hides_it(inner: IPv4Address | IPv6Address) -> None:
     assert all(refusal(form, private=False) for form in wrapped(str(inner)).values())
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("", ""),
+        ("relay.sock", ""),
+    ],
+)
+def test_a_visitor_is_an_address_or_a_whole_network_of_ipv6(host: str, name: str) -> None:
+    assert visitor(host) == name

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.tcp import _AbortingMixin
 from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -38,8 +39,9 @@ FIXED_TIME = 1_700_000_000.0
 class Socket(_AbortingMixin, FileDescriptor):
     """The relay's end of a connection, and what its peer does."""
 
-    def __init__(self, reactor: MemoryReactorClock) -> None:
+    def __init__(self, reactor: MemoryReactorClock, peer: str = "192.0.2.7") -> None:
         super().__init__(reactor)
+        self.peer = peer
         self.clock = reactor
         self.protocol: Any = None
         self.room: int | None = None  #: bytes that the peer still takes; None = all
@@ -107,8 +109,8 @@ class Socket(_AbortingMixin, FileDescriptor):
         super().connectionLost(reason)
         self.protocol.connectionLost(reason)
 
-    def getPeer(self) -> IPv4Address:
-        return IPv4Address("TCP", "192.0.2.7", 5000)
+    def getPeer(self) -> IPv4Address | IPv6Address:
+        return (IPv6Address if ":" in self.peer else IPv4Address)("TCP", self.peer, 5000)
 
     def getHost(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", 8080)
@@ -177,6 +179,9 @@ class DeskFloor:
     def admit(self) -> None:
         if self.closed is not None:
             raise self.closed
+
+    def admit_agent(self) -> None:
+        self.admit()
 
     def converse(self, transport: AgentTransport) -> Conversation:
         self.conversations.append(Conversation(transport))
@@ -309,9 +314,12 @@ class House:
         )
         self.site.doStart()
 
-    def connect(self) -> Client:
-        socket = Socket(self.reactor)
-        socket.open(self.site.buildProtocol(socket.getPeer()))
+    def connect(self, peer: str = "192.0.2.7", *, proxied: bool = False) -> Client:
+        """A connection from that address; ``proxied``: it speaks the PROXY protocol first."""
+        socket = Socket(self.reactor, peer)
+        factory = HAProxyWrappingFactory(self.site) if proxied else self.site
+        socket.open(factory.buildProtocol(socket.getPeer()))
+        socket.run()
         self.clients.append(Client(socket))
         return self.clients[-1]
 

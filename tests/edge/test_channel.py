@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from relay.core.limits import Limits
-from relay.edge.gate import LINGER_BYTES, LINGER_SECONDS
 from tests.conftest import LoggedFailures
 from tests.edge.support import Client, House, get, post, queued, request, upgrade
 
@@ -379,7 +378,7 @@ def test_who_is_refused_half_way_sees_the_answer_and_its_end(house: House) -> No
     assert not client.closed
     client.send(b"x" * 1_000_000)
     assert client.socket.unread == 0
-    house.pass_time(LINGER_SECONDS + 0.2)
+    house.pass_time(Limits().linger_seconds + 0.2)
     assert client.closed
     assert client.taken() == b""
 
@@ -388,8 +387,8 @@ def test_of_50_mb_that_are_refused_only_a_bounded_part_is_read(house: House) -> 
     client = house.connect()
     client.send(STALLED.replace(b"5000", b"50000000") + b"x" * 50_000_000)
     assert refused(client) == TOO_LARGE
-    assert client.socket.unread > 50_000_000 - LINGER_BYTES - 200_000
-    house.pass_time(LINGER_SECONDS + 0.2)
+    assert client.socket.unread > 50_000_000 - Limits().linger_bytes - 200_000
+    house.pass_time(Limits().linger_seconds + 0.2)
     assert client.closed
 
 
@@ -397,7 +396,7 @@ def test_who_is_refused_and_does_not_read_is_dropped(house: House) -> None:
     client = house.connect()
     client.socket.room = 0
     client.send(STALLED.replace(b"5000", b"5000000"))
-    house.pass_time(LINGER_SECONDS + 5.2)
+    house.pass_time(Limits().linger_seconds + 5.2)
     assert client.closed
 
 

@@ -120,6 +120,21 @@ def test_a_subscriber_that_is_too_far_behind_is_disconnected(make: Build) -> Non
     assert relay.hub.notices.subscribers == 0
 
 
+def test_a_subscriber_that_reads_nothing_gives_its_place_up(make: Build) -> None:
+    relay = make(subscribers=1)
+    client = relay.begin(get("/v1/events"))
+    client.socket.room = 0
+    for _ in range(400):
+        relay.hub.notices.tell("message.queued", "a", id="x" * 200)
+    relay.settle()
+    relay.pass_time(29)
+    assert not client.closed
+    relay.pass_time(12)
+    assert client.closed
+    assert relay.house.site.counters.table()["stalled_seconds"] == 1
+    assert [event for event, _, _ in events(relay.begin(get("/v1/events")))] == ["hello"]
+
+
 def test_there_are_only_so_many_subscribers(make: Build) -> None:
     relay = make(subscribers=1)
     client = relay.begin(get("/v1/events"))
