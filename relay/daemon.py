@@ -87,6 +87,7 @@ class RelayService(Service):
     clock: IReactorTime
     patience: float
     strangers: bool  #: may others than this machine reach a door?
+    when_open: Callable[[Sequence[IListeningPort]], object] = lambda ports: None  #: told all doors, once they are open
     name: str = "relay"
     state: State = State.IDLE
     started: Deferred[None] = field(default_factory=Deferred)
@@ -111,6 +112,7 @@ class RelayService(Service):
         self.state = State.OPEN
         for door in self.doors:
             await self._open(door)
+        self.when_open(self.ports)
         self.surroundings.notify("READY=1")
 
     async def _open(self, door: Door) -> None:

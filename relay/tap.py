@@ -31,6 +31,7 @@ from relay.config import Config, ConfigError, load
 from relay.core.counters import Counters
 from relay.core.ports import MessageStore
 from relay.daemon import Door, RelayService
+from relay.doorkeeper import Doorkeeper, descriptors_open
 from relay.edge.site import make_site
 from relay.edge.systemd import notify
 from relay.edge.webhook import WebhookSender, resolving
@@ -214,6 +215,9 @@ def build(config: Config, process: Process) -> RelayService:
         counters=counters,
     )
     site.noisy = False
+    keeper = Doorkeeper(config.limits, counters, most=descriptors_allowed, open_now=descriptors_open)
+    site.visitors.on_change = keeper.connections
+    hub.every_tick(keeper.look)
     log.info(
         "relay {version}, store {store}, no authentication: {who} may connect",
         version=relay.__version__,
@@ -228,6 +232,7 @@ def build(config: Config, process: Process) -> RelayService:
         clock=reactor,
         patience=config.limits.drain_seconds + 2 * config.limits.close_seconds + GRACE,
         strangers=config.insecure_open,
+        when_open=keeper.watch,
     )
 
 
@@ -276,6 +281,11 @@ def spare_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECTED)
+
+
+def descriptors_allowed() -> int:
+    """How many file descriptors this process may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def raise_descriptors() -> None:

@@ -29,8 +29,10 @@ ARROWS = {
     "kinds": {"core"},
     "endpoints": set(),
     "config": {"core", "kinds", "endpoints"},
+    "doorkeeper": {"core"},
+    "watch": set(),
     "daemon": {"core", "endpoints"},
-    "tap": {"edge", "hub", "store", "fabric", "auth", "core", "config", "daemon", "endpoints"},
+    "tap": {"edge", "hub", "store", "fabric", "auth", "core", "config", "daemon", "doorkeeper", "endpoints", "watch"},
 }
 #: these start a process of their own
 STARTERS = {RELAY / "tap.py", RELAY / "client" / "cli.py"}

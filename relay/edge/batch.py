@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from relay.core import posting
 from relay.core.limits import Limits
-from relay.core.model import Outcome, Submission
+from relay.core.model import Outcome
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.transport import waiting_in
