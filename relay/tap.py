@@ -246,6 +246,7 @@ def make_store(config: Config) -> MessageStore:
             reserve_bytes=config.store_reserve,
             min_free_bytes=config.store_min_free,
             key_count=config.limits.keys,
+            callback_count=config.limits.callbacks,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

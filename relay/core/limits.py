@@ -80,6 +80,7 @@ class Limits:
     events: int = 10_000  #: kept for ``Last-Event-ID``, and waiting for one subscriber
     subscribers: int = 100  #: of events
     keys: int = 10_000_000  #: idempotency keys
+    callbacks: int = 1_000_000  #: owed to receivers, or promised to messages that have not ended
     overdue_count: int = 1000  #: expired messages taken out of the queues at a time
     # batches
     undecided: int = 1000  #: lines of a batch, or publications of a session

@@ -207,6 +207,7 @@ class Past(Value, frozen=True):
     ended_at: float
     reply: bytes | None = None  #: JSON as it came
     timeline: tuple[Event, ...] = ()
+    callback: str | None = None  #: URL that another end is told to: what was replaced may be delivered after all
 
 
 class Put(Value, frozen=True):
@@ -280,19 +281,34 @@ class Discard(Value, frozen=True):
 
 
 class Callback(Value, frozen=True):
-    """The end of a message, to be told to a URL (protocol 1.6)."""
+    """The end of a message, to be told to a URL (protocol 1.6).
+
+    A message may end twice (a dead letter that was requeued): a new end takes the place of one that was not told yet,
+    under the next ``number``, so that what came of telling the old one is not taken for an answer to the new one.
+    """
 
     id: str  #: of the message
     url: str
     body: bytes
     tries: int = 0
     due_at: float = 0.0  #: Unix time of the next try
+    number: int = 1
+
+
+class PutOff(Value, frozen=True):
+    """A callback is tried again, at Unix time ``due_at``. One whose end is not the latest any more is left alone."""
+
+    id: str
+    number: int
+    tries: int
+    due_at: float
 
 
 class Told(Value, frozen=True):
-    """A callback was taken, or given up."""
+    """A callback was taken, or given up. One whose end is not the latest any more is left alone."""
 
     id: str
+    number: int
 
 
 class Seen(Value, frozen=True):
@@ -302,7 +318,7 @@ class Seen(Value, frozen=True):
     at: float
 
 
-Write = Put | Revise | End | Seen | Requeue | Discard | Callback | Told
+Write = Put | Revise | End | Seen | Requeue | Discard | PutOff | Told
 
 #: Reasons of messages that did not end well: kept with their payload, to be looked at and perhaps requeued.
 DEAD_LETTERS = frozenset({"expired", "rejected", "attempts", "overflow", "too-large-for-agent", "corrupt"})

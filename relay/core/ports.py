@@ -31,8 +31,16 @@ class StoreUnavailable(Exception):
     """The store cannot take or give anything now. After a failed write nothing is known: it may yet be found."""
 
 
-class KeysFull(StoreUnavailable):
-    """As many idempotency keys are remembered as may be: nothing was kept."""
+class Full(StoreUnavailable):
+    """As many of something are kept as may be, so that nothing was kept. The text says of what. The store is well."""
+
+
+class KeysFull(Full):
+    """Of idempotency keys."""
+
+
+class CallbacksFull(Full):
+    """Of callbacks, owed or promised."""
 
 
 class StoreBroken(StoreUnavailable):
@@ -84,11 +92,12 @@ class MessageStore(Protocol):
         """Make one change. The answer comes when it is durable (committed and fsynced).
 
         For ``Put`` the answer is a ``Kept``. For ``End`` it is what left the queue (count 1 and its payload bytes),
-        or None if nothing was queued under that id for that agent; a message that ended ``REPLACED`` and is then
-        acknowledged is remembered as ``DELIVERED``. For ``Revise``: None if nothing was queued, else any Depth. For
-        ``Requeue`` and ``Discard`` the Depth of the letter, or None if there is none of that id. Otherwise None.
-        Raises StoreUnavailable (nothing is known of the change), also at once when more waits to be written than the
-        store's bound.
+        or None if there was nothing to end under that id for that agent. A message that ended ``REPLACED`` and is then
+        acknowledged is remembered as ``DELIVERED``, and told so: nothing (count 0) leaves the queue. For ``Revise``:
+        None if nothing was queued, else any Depth. For ``Requeue`` and ``Discard`` the Depth of the letter, or None if
+        there is none of that id. Otherwise None. Raises StoreUnavailable (nothing is known of the change), also at once
+        when more waits to be written than the store's bound; Full where a ``Put`` or a ``Requeue`` would pass a bound
+        on what is kept (nothing was).
         """
 
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Awaitable[Page]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from relay.core import policy
 from relay.core.entry import Entry, Phase, Saved
@@ -33,11 +34,21 @@ def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> 
     if entry is None:
         _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
     elif entry.phase is Phase.ENDED:
-        courier.context.ledger.when_recorded(courier.agent, id, then)
+        _acknowledge_what_ended(courier, id, reply, then)
     else:  # it may even wait for its first send: a repeat with its key, of what an earlier session sent
         courier.end(entry, Status.DELIVERED, reply=reply, then=then)
         if courier.outlet is not None:
             courier.outlet.widen()
+
+
+def _acknowledge_what_ended(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:
+    """Its end is being recorded. What was replaced, and is acknowledged all the same, was delivered after all."""
+    ledger, agent = courier.context.ledger, courier.agent
+    if ledger.ending(agent, id) is Status.REPLACED:
+        again = partial(_end_unseen, courier, id, Status.DELIVERED, reply=reply, then=then)
+        ledger.when_recorded(agent, id, lambda _: again())
+    else:
+        ledger.when_recorded(agent, id, then)
 
 
 class Tally:
@@ -109,8 +120,10 @@ def still_working(courier: Courier, ids: Sequence[str]) -> None:
 def _end_unseen(
     courier: Courier, id: str, status: Status, reason: str = "", *, reply: bytes | None = None, then: Then = nothing
 ) -> None:
-    """Perhaps only the disk has it; where nothing is queued there is nothing to end, and no write to spend on it."""
-    if courier.context.ledger.depth(courier.agent).count:
+    """Perhaps only the disk has it. Where nothing is queued there is nothing to end, and no write to spend on it: but
+    an ACK may still be about what was replaced while the agent had it.
+    """
+    if status is Status.DELIVERED or courier.context.ledger.depth(courier.agent).count:
         courier.end_unseen(id, status, reason, reply=reply, then=then)
     else:
         then(False)

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from relay.core.model import Callback, Message, Past, Told
+from relay.core.model import Callback, PutOff, Told
 from relay.core.ports import StoreUnavailable
-from relay.core.webhooks import Answer, Sender, Verdict, make_callback, pause
+from relay.core.webhooks import Answer, Sender, Verdict, pause
 from relay.hub.context import Context
 
 UNDER_WAY: Final = 64  #: tries at a time …
@@ -23,7 +22,7 @@ WAITING: Final = 100  #: callbacks that wait in memory for one receiver; the sto
 READ: Final = 200  #: of the store, at a time
 REST: Final = 30.0  #: seconds that the others are put off for at least, so that they hide nobody else's
 LONGEST_REST: Final = 3600.0
-UNWRITTEN: Final = 10_000  #: changes that wait for a store which is away
+UNWRITTEN: Final = 1000  #: outcomes that the store has not taken; past that nothing more is told
 
 
 @dataclass(slots=True)
@@ -40,7 +39,8 @@ class Callbacks:
     """Looks once a second for what is due in the store, and sees each try through.
 
     A try changes nothing until the store has noted what came of it: a crash, or a store that is away, may tell an end
-    twice under the same ``webhook-id``, but never forgets to.
+    twice under the same ``webhook-id``, but never forgets to. Of one message only one try is under way at a time, so
+    that a receiver hears of a second end after the first.
     """
 
     log = Logger()
@@ -51,26 +51,11 @@ class Callbacks:
         self._receivers: dict[str, Receiver] = {}
         self._tries: dict[str, Deferred[None]] = {}
         self._in_mind: set[str] = set()  #: ids that wait for their turn, are being told, or whose outcome is unwritten
-        self._unwritten: dict[str, Callback | Told] = {}
-        self._failed: list[Callback | Told] = []  #: of these the ones whose write is not under way
+        self._unwritten = 0  #: outcomes that the store does not know yet
+        self._failed: list[PutOff | Told] = []  #: of these the ones whose write failed
+        self._settled: set[tuple[str, int]] = set()  #: outcomes written during this look, which may not see that
         self._looking = False
         self._closed = False
-
-    def owe(self, message: Message, past: Past) -> None:
-        """A message that was never durable has ended."""
-        if message.callback is None:
-            return
-        op = make_callback(
-            message.callback,
-            past.id,
-            past.agent,
-            past.status,
-            attempts=past.attempts,
-            reply=past.reply,
-            reason=past.reason,
-            at=past.ended_at,
-        )
-        self._note(op)
 
     def sweep(self) -> None:
         """Once a second: write what the store could not take, and look for what is due."""
@@ -88,9 +73,10 @@ class Callbacks:
     # -- what is due
 
     def _look(self) -> None:
-        if self._looking or self._closed or self._context.draining:
+        if self._looking or self._closed or self._context.draining or self._unwritten >= UNWRITTEN:
             return
         self._looking = True
+        self._settled.clear()
         self._start(self._take())
 
     async def _take(self) -> None:
@@ -102,7 +88,7 @@ class Callbacks:
         finally:
             self._looking = False
         for callback in due:
-            if callback.id not in self._in_mind:
+            if callback.id not in self._in_mind and (callback.id, callback.number) not in self._settled:
                 self._line_up(callback)
         for receiver in self._receivers.values():
             receiver.rest = min(receiver.rest * 2, LONGEST_REST) if receiver.crowded else REST
@@ -119,7 +105,7 @@ class Callbacks:
         # Left as they are, the many for a slow receiver would be all that a look ever sees.
         receiver.crowded = True
         rest = self._context.random.uniform(receiver.rest, 2 * receiver.rest)
-        self._note(replace(callback, due_at=self._context.wall() + rest))
+        self._note(PutOff(callback.id, callback.number, callback.tries, self._context.wall() + rest))
 
     def _go_on(self) -> None:
         """Begin as many tries as may be under way, in turn for each receiver."""
@@ -156,37 +142,33 @@ class Callbacks:
         if not self._closed:
             self._note(self._after(callback, answer))
 
-    def _after(self, callback: Callback, answer: Answer) -> Callback | Told:
+    def _after(self, callback: Callback, answer: Answer) -> PutOff | Told:
         context, tries = self._context, callback.tries + 1
         if answer.verdict is not Verdict.FAILED:
-            return Told(callback.id)
+            return Told(callback.id, callback.number)
         wait = pause(tries, answer.retry_after, context.random.uniform)
         if wait is not None:
-            return replace(callback, tries=tries, due_at=context.wall() + wait)
+            return PutOff(callback.id, callback.number, tries, context.wall() + wait)
         # Not the whole URL: what follows the host is often a secret.
         host = urlsplit(callback.url).hostname
         self.log.warn(
             "the end of {id} could not be told to {host}: {detail}", id=callback.id, host=host, detail=answer.detail
         )
-        return Told(callback.id)
+        return Told(callback.id, callback.number)
 
     # -- what the store is told
 
-    def _note(self, op: Callback | Told) -> None:
-        if len(self._unwritten) >= UNWRITTEN:
-            self.log.error("too much waits for the store: what came of callback {id} is not noted", id=op.id)
-            self._in_mind.discard(op.id)  # what the store has of it is told again
-            return
+    def _note(self, op: PutOff | Told) -> None:
         self._in_mind.add(op.id)
-        self._unwritten[op.id] = op
+        self._unwritten += 1
         self._start(self._write(op))
 
-    async def _write(self, op: Callback | Told) -> None:
+    async def _write(self, op: PutOff | Told) -> None:
         try:
             await self._context.ledger.call_back(op)
         except StoreUnavailable:
             self._failed.append(op)  # said by the ledger; the next sweep tries again
             return
-        if self._unwritten.get(op.id) is op:
-            del self._unwritten[op.id]
-            self._in_mind.discard(op.id)
+        self._unwritten -= 1
+        self._settled.add((op.id, op.number))
+        self._in_mind.discard(op.id)

@@ -20,7 +20,6 @@ class Chronicle:
         self._wall = wall
         self._node = node
         self._most = remembered
-        self.unstored: Callable[[Message, Past], object] = lambda message, past: None  #: is told what ended so
         self._past: OrderedDict[str, Past] = OrderedDict()
         self._watchers: dict[str, list[Deferred[None]]] = {}
 
@@ -60,7 +59,7 @@ class Chronicle:
 
     def remember(self, message: Message, entry: Entry, status: Status, reason: str, reply: bytes | None) -> None:
         """A message ended that was never durable."""
-        past = self._past[message.id] = Past(
+        self._past[message.id] = Past(
             id=message.id,
             agent=message.agent,
             publisher=message.publisher,
@@ -76,7 +75,6 @@ class Chronicle:
         if len(self._past) > self._most:
             self._past.popitem(last=False)
         self.ended(message.id)
-        self.unstored(message, past)
 
     def past(self, id: str) -> Past | None:
         """The end of a message that was never durable, while it is remembered."""

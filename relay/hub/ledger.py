@@ -13,21 +13,22 @@ from twisted.python.failure import Failure
 
 from relay.core.model import (
     NOTHING,
-    Callback,
     Depth,
     Discard,
     End,
     Kept,
     Put,
+    PutOff,
     Requeue,
     Revise,
     Seen,
     Snapshot,
+    Status,
     Told,
     Trials,
     Write,
 )
-from relay.core.ports import MessageStore, StoreUnavailable
+from relay.core.ports import Full, MessageStore, StoreUnavailable
 from relay.hub.later import later
 
 REFUSAL_SECONDS = 5.0
@@ -95,7 +96,8 @@ class Ledger:
         if not isinstance(error, StoreUnavailable):
             self.log.failure("the store failed at a message", failure)
             error = StoreUnavailable("the store failed; the log says how")
-        self._refused(error)
+        if not isinstance(error, Full):  # the others are taken
+            self._refused(error)
         then(error)
 
     def _refused(self, error: StoreUnavailable) -> None:
@@ -110,7 +112,7 @@ class Ledger:
         return self._quietly(self._write(op))
 
     async def requeue(self, op: Requeue, agent: str) -> bool:
-        """Put a dead letter back in its queue. False if there is none of that id. Raises StoreUnavailable."""
+        """Put a dead letter back in its queue. False if there is none of that id. Raises StoreUnavailable, or Full."""
         depth = await self._write(op)
         if isinstance(depth, Depth):
             self._add(agent, depth)
@@ -120,8 +122,8 @@ class Ledger:
         """Forget a dead letter. Raises StoreUnavailable."""
         await self._write(op)
 
-    async def call_back(self, op: Callback | Told) -> None:
-        """Note what is to be told to a URL, or that it was. Raises StoreUnavailable."""
+    async def call_back(self, op: PutOff | Told) -> None:
+        """Note what came of telling an end to a URL. Raises StoreUnavailable."""
         await self._write(op)
 
     def seen(self, agent: str, at: float) -> None:
@@ -138,6 +140,11 @@ class Ledger:
         owed = _Owed(end, size, recorded)
         self._unrecorded.setdefault(end.agent, {})[end.id] = owed
         self._record(owed)
+
+    def ending(self, agent: str, id: str) -> Status | None:
+        """How that message ended, while this is being recorded."""
+        owed = self._unrecorded.get(agent, {}).get(id)
+        return None if owed is None else owed.end.status
 
     def when_recorded(self, agent: str, id: str, recorded: Callable[[bool], object]) -> None:
         """The same for somebody else who asks about that end; at once, with True, if it is recorded already."""
@@ -201,7 +208,7 @@ class Ledger:
         return answer
 
     def _took_not(self, failure: Failure) -> Failure:
-        if failure.check(StoreUnavailable):
+        if failure.check(StoreUnavailable) and not failure.check(Full):
             if self.up:
                 self.log.warn("the store is unavailable: {error}", error=failure.getErrorMessage())
             self.up = False

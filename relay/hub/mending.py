@@ -8,11 +8,12 @@ from twisted.logger import Logger
 
 from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import Discard, Letter, MessageView, Past, Record, Requeue, Standing, Status
-from relay.core.ports import StoreUnavailable
+from relay.core.ports import Full, StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub.context import Context
 from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
+from relay.hub.post import CALLBACKS_RETRY
 from relay.hub.records import Records, unavailable, view_of_record
 
 SLICE = 1000  #: messages that are ended in one go
@@ -84,6 +85,8 @@ class Mending:
         try:
             kept = await self._put_back(entry, letter)
             again = Record(entry.place, entry.message or message)
+        except Full as error:
+            raise Problem("queue-full", str(error), retry_after=CALLBACKS_RETRY, limit="callbacks") from None
         except StoreUnavailable:
             raise unavailable() from None
         finally:

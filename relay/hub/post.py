@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from relay.core import policy
 from relay.core.limits import Limits
 from relay.core.model import Key, Known, Message, Outcome, Past, Reason, Status, Submission
-from relay.core.ports import KeysFull, StoreUnavailable
+from relay.core.ports import Full, KeysFull, StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub import saving
 from relay.hub.acks import Ending
@@ -21,7 +21,8 @@ from relay.hub.courier import Courier
 DOUBT_AFTER = 1.0  #: seconds; a shorter wait without an ACK says nothing of the agent
 STORE_RETRY = 5  #: seconds, ``Retry-After`` of a store that is away
 KEYS_RETRY = 3600  #: seconds, ``Retry-After`` of a store that remembers as many keys as it may
-RECORD_SECONDS = 5.0  #: how long an answer waits for the end of a message with a key to be durable
+CALLBACKS_RETRY = 60  #: seconds, ``Retry-After`` of a store that owes as many callbacks as it may
+RECORD_SECONDS = 5.0  #: how long an answer waits for an end that must be durable before it is said
 
 
 def make_message(submission: Submission, id: str, now: float, limits: Limits) -> Message:
@@ -67,6 +68,9 @@ class Post:
         self._courier = courier
         self._message = message
         self._key = key
+        #: Whoever repeats a key, and whoever is called back, must be told its end even when this process dies: it is
+        #: durable before it is sent, and its end before that is said.
+        self._durably = key is not None or message.callback is not None
         self._now_or_never = submission.ttl == 0
         self._ttl = None if submission.ttl is None else round(message.expires_at - message.created_at)
         self._async = submission.respond_async
@@ -87,8 +91,8 @@ class Post:
             if not free or self._doubted:
                 why = self._obstacles[0].value if self._obstacles else Reason.SILENT.value
                 raise Problem("undeliverable", f"it cannot be delivered now: {why}", id=self._message.id, attempts=0)
-            return self._key is None
-        direct = free and self._key is None and outlet is not None and outlet.holds
+            return not self._durably
+        direct = free and not self._durably and outlet is not None and outlet.holds
         if direct and (self._async or self._wait <= 0) and not self._context.ledger.accepting():
             raise Problem("store-unavailable", "the store takes nothing now; nothing was sent", retry_after=STORE_RETRY)
         return direct
@@ -105,7 +109,7 @@ class Post:
 
     def _is_only_saved(self) -> bool:
         """Is it made durable at once, and waited for no longer?"""
-        if self._key is not None or self._now_or_never or not self._is_saved_at_once():
+        if self._durably or self._now_or_never or not self._is_saved_at_once():
             return False
         return self._wait <= 0 or self._courier.outlet is None
 
@@ -125,19 +129,19 @@ class Post:
     async def _see_through(self) -> Outcome:
         saved = self._courier.save(self._entry, self._key) if self._is_saved_at_once() else None
         if self._now_or_never and saved is not None:
-            await saved  # with a key: whoever repeats it must find it, and then it is sent now or never
+            await saved  # and then it is sent now or never
         why = await self._wait_for_it()
         if not self._over and (self._now_or_never or self._has_expired):
             self._courier.end_unseen(self._message.id, Status.EXPIRED, "expired")
         if not self._over:
             await (saved or self._courier.save(self._entry))
-        if self._key is not None:
+        if self._durably:
             await self._until_recorded()
         return self._said(why)
 
     def _is_saved_at_once(self) -> bool:
         if self._now_or_never:
-            return self._key is not None
+            return self._durably
         return not self._direct or self._async or self._wait <= 0 or self._courier.must_replace(self._entry)
 
     async def _wait_for_it(self) -> Reason | None:
@@ -184,19 +188,19 @@ class Post:
         waiter = self._waiter
         if waiter.known is not None:
             raise Replayed(waiter.known)
-        if waiter.error is not None and (waiter.ending is None or self._key is not None):
+        if waiter.error is not None and (waiter.ending is None or self._durably):
             raise self._unknown(waiter.error)
         if waiter.ending is None:
             return self._kept(why)
-        if self._key is not None and not waiter.recorded:
+        if self._durably and not waiter.recorded:
             raise self._unknown(StoreUnavailable("its end could not be recorded in time"))
         return ended(self._message.id, self._message.agent, waiter.ending, waiter.attempts, self._ttl)
 
     def _unknown(self, error: StoreUnavailable) -> Problem:
         """The store did not take it: what became of it is not known, and nobody tries any more."""
-        if isinstance(error, KeysFull):
-            detail = "as many idempotency keys are remembered as may be"
-            return Problem("queue-full", detail, retry_after=KEYS_RETRY, limit="keys")
+        if isinstance(error, Full):
+            limit, retry_after = ("keys", KEYS_RETRY) if isinstance(error, KeysFull) else ("callbacks", CALLBACKS_RETRY)
+            return Problem("queue-full", str(error), retry_after=retry_after, limit=limit)
         attempts = self._waiter.attempts
         sent: dict[str, Any] = {"sent": True} if attempts else {}
         detail = "it could not be made durable" + ("; it was sent, and the agent may have acted on it" if sent else "")

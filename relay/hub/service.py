@@ -82,7 +82,6 @@ class Hub:
         self._heartbeat.chores.append(self._mending.sweep)
         self._callbacks = None if webhooks is None else Callbacks(self._context, webhooks)
         if self._callbacks is not None:
-            chronicle.unstored = self._callbacks.owe
             self._heartbeat.chores.append(self._callbacks.sweep)
         self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
         self._fatal: Callable[[StoreBroken], object] = lambda error: None

@@ -7,20 +7,19 @@ change is made by one statement for many rows.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
 import apsw
 
-from relay.core.model import Callback, Depth, Discard, Revise, Told, Write
+from relay.core.model import Depth, Discard, Revise, Write
 from relay.store import timeline
 from relay.store.ends import discard, end, queued, requeue
 from relay.store.pruning import trim
 from relay.store.puts import put
 from relay.store.rounds import Round, rounds
-from relay.store.telling import note
-from relay.store.work import Answer, Work
+from relay.store.telling import hear
+from relay.store.work import Answer, Bounds, Work
 
 SEEN: Final = "INSERT INTO agents VALUES {} ON CONFLICT (agent) DO UPDATE SET last_seen = excluded.last_seen"
 REVISE: Final = (
@@ -29,19 +28,18 @@ REVISE: Final = (
     f" iif(length(messages.timeline) < {timeline.MOST_CHARACTERS}, messages.timeline || new.column7, messages.timeline)"
     " FROM (VALUES {}) AS new WHERE place = new.column1"
 )
-TOLD: Final = "DELETE FROM callbacks WHERE id IN (SELECT value FROM json_each(?))"
 
 
-def apply(connection: apsw.Connection, ops: Sequence[Write], *, key_count: int, lean: bool = False) -> Sequence[Answer]:
+def apply(connection: apsw.Connection, ops: Sequence[Write], bounds: Bounds, *, lean: bool = False) -> Sequence[Answer]:
     """Make these changes and say of each what ``MessageStore.write`` answers. Called in a transaction."""
-    work = Work(connection, [None] * len(ops), key_count, lean)
+    work = Work(connection, [None] * len(ops), bounds, lean)
     for each in rounds(ops):
+        hear(work, each.words.values())
         put(work, each.puts)
         revise(work, each.revisions)
         end(work, each.ends)
         mend(work, each)
         work.execute(SEEN, list(each.seen.items()))
-        call_back(work, each.callbacks)
     trim(work)
     work.count()
     return work.answers
@@ -65,11 +63,3 @@ def mend(work: Work, each: Round) -> None:
     if each.mending is not None:
         index, op = each.mending
         work.answers[index] = discard(work, op) if isinstance(op, Discard) else requeue(work, op)
-
-
-def call_back(work: Work, words: dict[str, Callback | Told]) -> None:
-    """Note what is to be told, and what was."""
-    told = [op.id for op in words.values() if isinstance(op, Told)]
-    if told:
-        work.connection.execute(TOLD, (json.dumps(told),))
-    note(work, [op for op in words.values() if isinstance(op, Callback)])

@@ -16,7 +16,7 @@ from relay.store.migrating import migrate
 from relay.store.opening import connect, make_file, prepare
 from relay.store.pruning import prune
 from relay.store.reader import Reader
-from relay.store.work import Answer
+from relay.store.work import Answer, Bounds
 
 LOG_BYTES: Final = 16 * 1024 * 1024  #: the log's file is cut to this when it is begun anew
 
@@ -26,7 +26,7 @@ Tune = Callable[[apsw.Connection], object]
 class Database:
     """An SQLite database. Each method says which thread's it is; ``open`` and ``close`` are the writer's.
 
-    ``free_bytes`` tells what is free on its disk; ``key_count`` idempotency keys are remembered at most.
+    ``free_bytes`` tells what is free on its disk; ``bounds`` are those on what is kept.
     """
 
     log = Logger()
@@ -36,7 +36,7 @@ class Database:
         path: str,
         *,
         free_bytes: Callable[[], int],
-        key_count: int,
+        bounds: Bounds,
         vfs: str | None,
         busy_seconds: float,
         tune: Tune | None,
@@ -45,7 +45,7 @@ class Database:
         self.log_pages = 0  #: in the log since it was begun anew: what a checkpoint is for
         self.reader: Reader
         self._free_bytes = free_bytes
-        self._key_count = key_count
+        self._bounds = bounds
         self._vfs = vfs
         self._busy_seconds = busy_seconds
         self._tune = tune
@@ -87,7 +87,7 @@ class Database:
         ``lean``: the disk is full, and ends take no room: how a message ended is not remembered.
         """
         with self._transaction():
-            return apply(self._writing, ops, key_count=self._key_count, lean=lean)
+            return apply(self._writing, ops, self._bounds, lean=lean)
 
     def prune(self, now: float) -> bool:
         """Forget a slice of what is too old or too much. Is there more? For the writer's thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from relay.core.model import DEAD_LETTERS, End, Event, Put, Requeue, Status
+from relay.core.ports import CallbacksFull
 
 _BAD: Final = frozenset({Status.EXPIRED, Status.REJECTED, Status.DEAD})
 
@@ -25,3 +26,8 @@ def replacement(put: Put, id: str) -> End:
 def requeued(op: Requeue) -> Event:
     """What the history of a dead letter says of its way back."""
     return Event(op.at, Status.QUEUED.value, detail="requeued")
+
+
+def no_room_for_callbacks(most: int) -> CallbacksFull:
+    """Why a message with a callback is not taken."""
+    return CallbacksFull(f"{most} callbacks are owed or promised: no more may be")

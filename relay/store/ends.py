@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
-from relay.core.model import Depth, Discard, End, Requeue, Revise, Status
+from relay.core.model import NOTHING, Depth, Discard, End, Requeue, Revise, Status
+from relay.core.ports import CallbacksFull
 from relay.store import timeline
-from relay.store.ending import is_letter, requeued
-from relay.store.telling import owe
+from relay.store.ending import is_letter, no_room_for_callbacks, requeued
+from relay.store.telling import owe, owe_anew
 from relay.store.work import Work
 
 Op = TypeVar("Op", Revise, End)
@@ -28,8 +29,8 @@ REPLACED: Final = (
 )
 REMEMBER: Final = (
     "INSERT INTO past (id, agent, publisher, status, reason, attempts, created_at, expires_at, ended_at, size, reply,"
-    " timeline) SELECT id, agent, publisher, new.column2, new.column3, max(attempts, new.column4), created_at,"
-    " expires_at, new.column5, new.column6, new.column7, timeline || new.column8"
+    " timeline, callback) SELECT id, agent, publisher, new.column2, new.column3, max(attempts, new.column4),"
+    " created_at, expires_at, new.column5, new.column6, new.column7, timeline || new.column8, callback"
     " FROM (VALUES {}) AS new CROSS JOIN messages ON place = new.column1 WHERE true ON CONFLICT (id) DO NOTHING"
 )
 KEEP: Final = (
@@ -46,7 +47,7 @@ KEEP_LAST_PLACE: Final = (
     "UPDATE store SET last_place = (SELECT max(place) FROM messages)"
     " WHERE last_place < (SELECT max(place) FROM messages)"
 )
-LETTER: Final = "SELECT place, size FROM messages WHERE id = ? AND status <> 'queued'"
+LETTER: Final = "SELECT place, size, callback IS NOT NULL FROM messages WHERE id = ? AND status <> 'queued'"
 REQUEUE: Final = (
     "UPDATE messages SET place = ?2, status = 'queued', reason = '', ended_at = NULL, attempts = 0, failures = 0,"
     " nacks = 0, first_failure_at = 0, not_before = 0, expires_at = ?3 + (expires_at - ifnull(renewed_at, created_at)),"
@@ -110,6 +111,9 @@ def amend(work: Work, ops: list[tuple[int, End]]) -> None:
     late = [(index, op) for index, op in ops if op.status is Status.DELIVERED]
     found = list(matching(work, REPLACED, late))
     work.execute(AMEND, [(number, *values_of(op)) for _, op, number, _ in found])
+    owe_anew(work, [(number, op) for _, op, number, _ in found])
+    for index, _, _, _ in found:
+        work.answers[index] = NOTHING
     work.tally.reply_bytes += sum(len(op.reply or b"") - size for _, op, _, size in found)
 
 
@@ -131,17 +135,22 @@ def discard(work: Work, op: Discard) -> Depth | None:
     found = letter(work, op.id)
     if found is None:
         return None
-    place, depth = found
+    place, depth, _ = found
+    take_out(work, depth)
     forget(work, [place])
     return depth
 
 
-def requeue(work: Work, op: Requeue) -> Depth | None:
+def requeue(work: Work, op: Requeue) -> Depth | CallbacksFull | None:
     """Put a dead letter back into its queue."""
     found = letter(work, op.id)
     if found is None:
         return None
-    place, depth = found
+    place, depth, promises = found
+    if promises and work.room_for_callbacks() <= 0:
+        return no_room_for_callbacks(work.bounds.callbacks)
+    work.tally.callbacks += promises
+    take_out(work, depth)
     work.connection.execute(KEEP_LAST_PLACE)
     work.connection.execute(REQUEUE, (place, op.place, op.at, timeline.encode((requeued(op),))))
     remembered: list[Any] = work.connection.execute(UNREMEMBER, (op.id,)).fetchall()
@@ -151,12 +160,16 @@ def requeue(work: Work, op: Requeue) -> Depth | None:
     return depth
 
 
-def letter(work: Work, id: str) -> tuple[int, Depth] | None:
-    """The place and the size of a dead letter that is about to be one no more."""
+def letter(work: Work, id: str) -> tuple[int, Depth, int] | None:
+    """A dead letter: its place, its size, and 1 if its end is to be told, else 0."""
     found: list[Any] = work.connection.execute(LETTER, (id,)).fetchall()
     if not found:
         return None
-    [(place, size)] = found
-    work.tally.letters -= 1
-    work.tally.letter_bytes -= size
-    return place, Depth(1, size)
+    [(place, size, promises)] = found
+    return place, Depth(1, size), promises
+
+
+def take_out(work: Work, depth: Depth) -> None:
+    """One dead letter of that size is none any more."""
+    work.tally.letters -= depth.count
+    work.tally.letter_bytes -= depth.bytes

@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, fail
 
-from relay.core.model import Callback, Depth, End, Kept, Put, Write
+from relay.core.model import Depth, End, Kept, Put, Write
 from relay.core.ports import StoreUnavailable
 from relay.store.faults import StoreOverloaded, again
 from relay.store.work import Answer
@@ -124,6 +124,4 @@ def size_of(op: Write) -> int:
             return len(op.record.message.payload)
         case End():
             return len(op.reply or b"")
-        case Callback():
-            return len(op.body)
     return 0

@@ -8,7 +8,7 @@ from typing import Final
 
 from relay.core.model import End, Kept, Key, Known, Past, Put, Standing
 from relay.core.ports import KeysFull
-from relay.store.ending import replacement
+from relay.store.ending import no_room_for_callbacks, replacement
 from relay.store.ends import conclude
 from relay.store.finding import find
 from relay.store.rows import PUT_COLUMNS, Row, row_of
@@ -44,7 +44,7 @@ def put(work: Work, puts: Puts) -> None:
     """Keep those which are new. No two of them have the same id, key or topic."""
     if not puts:
         return
-    special = [(index, op) for index, op in puts if op.key is not None or op.supersedes]
+    special = [(index, op) for index, op in puts if op.key is not None or op.supersedes or op.record.message.callback]
     if special:
         known = accept(work, special)
         puts = [(index, op) for index, op in puts if work.answers[index] is None]
@@ -56,7 +56,7 @@ def put(work: Work, puts: Puts) -> None:
 
 
 def accept(work: Work, puts: Puts) -> Named:
-    """Answer those which are known already, or whose key cannot be remembered, and remember the keys of the others.
+    """Answer those which are known already, or for whose key or callback there is no room; remember the other keys.
 
     Returns what the known keys name.
     """
@@ -64,20 +64,29 @@ def accept(work: Work, puts: Puts) -> Named:
     named = names(work, [(index, op.key) for index, op in puts if op.key is not None])
     known: Named = {}
     rows: list[Row] = []
-    room = work.key_count - work.totals().keys - work.tally.keys
+    room = work.bounds.keys - work.totals().keys - work.tally.keys
+    callbacks = work.room_for_callbacks()
     for index, op in puts:
-        id, key = op.record.message.id, op.key
+        id, key, promises = op.record.message.id, op.key, op.record.message.callback is not None
         if key is None:
             if index in there:
                 work.answers[index] = NOTHING_ELSE
+                continue
         elif index in named:
             known[index] = named[index]
+            continue
         elif index in there:  # remembered for longer than its key
             known[index] = (id, key.digest)
-        elif len(rows) < room:
-            rows.append((name_of(key), id, key.digest, key.until))
+            continue
+        if promises and callbacks <= 0:
+            work.answers[index] = no_room_for_callbacks(work.bounds.callbacks)
+        elif key is not None and len(rows) >= room:
+            work.answers[index] = KeysFull(f"{work.bounds.keys} idempotency keys are remembered: no more may be")
         else:
-            work.answers[index] = KeysFull(f"{work.key_count} idempotency keys are remembered: no more may")
+            callbacks -= promises
+            work.tally.callbacks += promises
+            if key is not None:
+                rows.append((name_of(key), id, key.digest, key.until))
     work.execute(KEY, rows)
     work.tally.keys += len(rows)
     answer_known(work, known)

@@ -37,7 +37,9 @@ OVERDUE: Final = (
     "SELECT CAST(agent AS BLOB), CAST(id AS BLOB), size FROM messages"
     " WHERE status = 'queued' AND expires_at <= ? ORDER BY expires_at LIMIT ?"
 )
-CALLBACKS: Final = "SELECT id, url, body, tries, due_at FROM callbacks WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+CALLBACKS: Final = (
+    "SELECT id, url, body, tries, due_at, number FROM callbacks WHERE due_at <= ? ORDER BY due_at LIMIT ?"
+)
 
 
 class Reader:

@@ -1,4 +1,4 @@
-"""What the memory store remembers of what is over: ends, dead letters, idempotency keys."""
+"""What the memory store remembers of what is over: ends, dead letters, idempotency keys, callbacks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from itertools import dropwhile, islice
 
 from msgspec.structs import replace
 
-from relay.core.model import Key, Letter, Past
+from relay.core.model import Callback, Key, Letter, Message, Past, PutOff, Told
 from relay.core.ports import KeysFull
+from relay.store.ending import no_room_for_callbacks
 from relay.store.retention import (
     LETTER_BYTES,
     LETTER_COUNT,
@@ -137,7 +138,7 @@ class Keys:
     def add(self, key: Key, id: str) -> None:
         """Remember it until its time is over. Raises KeysFull."""
         if len(self._keys) >= self._most:
-            raise KeysFull(f"{self._most} idempotency keys are remembered: no more may")
+            raise KeysFull(f"{self._most} idempotency keys are remembered: no more may be")
         name = (key.publisher, key.agent, key.key)
         self._keys[name] = (id, key.digest)
         heapq.heappush(self._until, (key.until, name))
@@ -146,3 +147,49 @@ class Keys:
         """Forget those whose time is over at Unix time ``now``."""
         while self._until and self._until[0][0] < now:
             del self._keys[heapq.heappop(self._until)[1]]
+
+
+class Callbacks:
+    """What is to be told to URLs; ``most`` of it, with what is promised to messages that are queued."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._owed: dict[str, Callback] = {}
+        self._promised = 0
+
+    def check(self, message: Message) -> None:
+        """May its end be promised to a URL, if it has one? Raises CallbacksFull."""
+        if message.callback is not None and len(self._owed) + self._promised >= self._most:
+            raise no_room_for_callbacks(self._most)
+
+    def promise(self, message: Message) -> None:
+        """It is queued. Raises CallbacksFull."""
+        self.check(message)
+        self._promised += message.callback is not None
+
+    def keep(self, callback: Callback | None) -> None:
+        """What was promised, if it was, is owed now."""
+        self._promised -= callback is not None
+        self.owe(callback)
+
+    def owe(self, callback: Callback | None) -> None:
+        """One more, if there is one, in place of an earlier one of its message that was not told yet."""
+        if callback is None:
+            return
+        earlier = self._owed.get(callback.id)
+        self._owed[callback.id] = callback if earlier is None else replace(callback, number=earlier.number + 1)
+
+    def hear(self, op: PutOff | Told) -> None:
+        """What came of telling one."""
+        callback = self._owed.get(op.id)
+        if callback is None or callback.number != op.number:
+            return
+        if isinstance(op, Told):
+            del self._owed[op.id]
+        else:
+            self._owed[op.id] = replace(callback, tries=op.tries, due_at=op.due_at)
+
+    def due(self, now: float, limit: int) -> list[Callback]:
+        """Those that are due at Unix time ``now``, the earliest first."""
+        due = (each for each in self._owed.values() if each.due_at <= now)
+        return heapq.nsmallest(limit, due, key=lambda callback: callback.due_at)

@@ -20,4 +20,5 @@ LETTER_COUNT: Final = 100_000  #: and at most so many, the oldest end given up f
 LETTER_BYTES: Final = 256 * MIB  #: of payload
 LETTERS_BYTES: Final = 8 * MIB  #: of payload, read at a time
 
+CALLBACK_COUNT: Final = 1_000_000  #: owed, or promised to messages that are queued: no more are promised
 KEY_COUNT: Final = 10_000_000  #: idempotency keys; each is remembered until its time is over, so that no more are taken

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from relay.core.model import Callback, Discard, End, Put, Requeue, Revise, Seen, Told, Write
+from relay.core.model import Discard, End, Put, PutOff, Requeue, Revise, Seen, Told, Write
 
 Topic = tuple[str, str]
 
@@ -14,12 +14,12 @@ Topic = tuple[str, str]
 class Round:
     """Changes that may be made in this order of kinds. Each comes with its index in the batch."""
 
+    words: dict[tuple[str, int], PutOff | Told] = field(default_factory=dict)  #: the last word on each callback
     puts: list[tuple[int, Put]] = field(default_factory=list)
     revisions: list[tuple[int, Revise]] = field(default_factory=list)
     ends: list[tuple[int, End]] = field(default_factory=list)
     mending: tuple[int, Requeue | Discard] | None = None  #: alone in its round
     seen: dict[str, float] = field(default_factory=dict)
-    callbacks: dict[str, Callback | Told] = field(default_factory=dict)  #: the last word on each
     _steps: dict[str, int] = field(default_factory=dict)  #: by message: the kind of its last change
     _keys: set[tuple[str, str, str]] = field(default_factory=set)
     _topics: set[Topic] = field(default_factory=set)
@@ -49,6 +49,15 @@ class Round:
             op.supersedes and message.agent in self._changed
         )
 
+    def hears(self, op: PutOff | Told) -> bool:
+        """May this word still be heard in this round, before all else of it? Not if the message ends in it."""
+        return self.mending is None and op.id not in self._steps and not self._topics
+
+    def hear(self, op: PutOff | Told) -> None:
+        """Hear this one too. What was told is not put off any more."""
+        if not isinstance(self.words.get((op.id, op.number)), Told):
+            self.words[op.id, op.number] = op
+
     def add(self, index: int, op: Put | Revise | End) -> None:
         """Make this one too."""
         self._steps[id_of(op)] = kind_of(op)
@@ -74,8 +83,11 @@ def rounds(ops: Sequence[Write]) -> Iterator[Round]:
         match op:
             case Seen():
                 current.seen[op.agent] = op.at
-            case Callback() | Told():
-                current.callbacks[op.id] = op
+            case PutOff() | Told():
+                if not current.hears(op):
+                    yield current
+                    current = Round()
+                current.hear(op)
             case Requeue() | Discard():
                 if not current.empty:
                     yield current

@@ -36,7 +36,7 @@ GET_COLUMNS: Final = f"{FRONT}, {', '.join(BACK)}"
 #: What ``past_of`` takes, in its order.
 PAST_COLUMNS: Final = (
     "CAST(id AS BLOB), CAST(agent AS BLOB), CAST(publisher AS BLOB), CAST(status AS BLOB), CAST(reason AS BLOB),"
-    " attempts, created_at, expires_at, ended_at, reply, CAST(timeline AS BLOB)"
+    " attempts, created_at, expires_at, ended_at, reply, CAST(timeline AS BLOB), CAST(callback AS BLOB)"
 )
 
 Row = tuple[Any, ...]
@@ -124,7 +124,7 @@ def as_it_is(agent: str, row: Row) -> Record:
 
 def past_of(row: Row) -> Past:
     """The end in the row. Raises TypeError or ValueError where it cannot be read."""
-    id, agent, publisher, status, reason, attempts, created_at, expires_at, ended_at, reply, lines = row
+    id, agent, publisher, status, reason, attempts, created_at, expires_at, ended_at, reply, lines, callback = row
     return Past(
         id=text(id),
         agent=text(agent),
@@ -137,6 +137,7 @@ def past_of(row: Row) -> Past:
         ended_at=float(ended_at),
         reply=reply,
         timeline=timeline.decode(lines),
+        callback=text(callback) if callback else None,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 
 from msgspec.structs import replace
 
 from relay.core.model import (
+    NOTHING,
     Callback,
     Depth,
     Discard,
@@ -19,6 +19,7 @@ from relay.core.model import (
     Page,
     Past,
     Put,
+    PutOff,
     Record,
     Requeue,
     Revise,
@@ -34,9 +35,9 @@ from relay.store import timeline
 from relay.store.ending import is_letter, replacement, requeued
 from relay.store.paging import PageMaker
 from relay.store.queues import Held, Queues
-from relay.store.recall import Keys, Letters, Pasts
+from relay.store.recall import Callbacks, Keys, Letters, Pasts
 from relay.store.retention import SEEN_COUNT, SEEN_SECONDS
-from relay.store.telling import owed
+from relay.store.telling import owed, owed_anew
 
 Answer = Depth | Kept | None
 
@@ -44,13 +45,13 @@ Answer = Depth | Kept | None
 class Shelf:
     """Everything that a store keeps, in dictionaries."""
 
-    def __init__(self, secret: bytes, key_count: int) -> None:
+    def __init__(self, secret: bytes, key_count: int, callback_count: int) -> None:
         self._secret = secret
         self._queues = Queues()
         self._pasts = Pasts()
         self._letters = Letters()
         self._keys = Keys(key_count)
-        self._callbacks: dict[str, Callback] = {}
+        self._callbacks = Callbacks(callback_count)
         self._seen: dict[str, float] = {}  #: longest unseen first
 
     @property
@@ -81,10 +82,8 @@ class Shelf:
                 return None if kept is None else depth(kept.letter.record)
             case Seen():
                 self._see(op)
-            case Callback():
-                self._callbacks[op.id] = op
-            case Told():
-                self._callbacks.pop(op.id, None)
+            case PutOff() | Told():
+                self._callbacks.hear(op)
         return None
 
     def _put(self, op: Put, now: float) -> Kept:
@@ -94,9 +93,11 @@ class Shelf:
             return Kept(known=known)
         if self._is_there(message.id):
             return Kept()
+        self._callbacks.check(message)
         if op.key is not None:
             self._keys.add(op.key, message.id)
         replaced = self._supersede(op, now) if op.supersedes else ()
+        self._callbacks.promise(message)
         self._queues.add(Held(op.record, timeline.encode(op.timeline), message.expires_at - message.created_at))
         return Kept(replaced)
 
@@ -135,30 +136,31 @@ class Shelf:
     def _end(self, op: End, now: float) -> Depth | None:
         held = self._queues.of(op.agent, op.id)
         if held is None:
-            self._delivered_after_all(op)
-            return None
+            return self._delivered_after_all(op)
         self._queues.remove(held)
         past = past_of(held, op)
         self._pasts.add(past)
         self._pasts.prune(now)
-        if (callback := owed(held.record.message, op, held.record.trials.attempts)) is not None:
-            self._callbacks[op.id] = callback
+        self._callbacks.keep(owed(held.record, op))
         if is_letter(op):
             trials = replace(held.record.trials, attempts=past.attempts)
             self._letters.add(Letter(replace(held.record, trials=trials), replace(past, reply=None)), held.ttl)
             self._letters.prune(now)
         return depth(held.record)
 
-    def _delivered_after_all(self, op: End) -> None:
+    def _delivered_after_all(self, op: End) -> Depth | None:
         past = self._pasts.get(op.id)
-        if past is None or past.agent != op.agent or op.status is not Status.DELIVERED:
-            return
-        if past.status is Status.REPLACED:
-            self._pasts.add(amended(past, op))
+        late = (op.agent, Status.REPLACED, Status.DELIVERED)
+        if past is None or (past.agent, past.status, op.status) != late:
+            return None
+        self._pasts.add(amended(past, op))
+        self._callbacks.owe(owed_anew(past, op))
+        return NOTHING
 
     def _requeue(self, op: Requeue) -> Depth | None:
-        kept = self._letters.remove(op.id)
-        if kept is None:
+        if (letter := self._letters.get(op.id)) is not None:
+            self._callbacks.promise(letter.record.message)
+        if (kept := self._letters.remove(op.id)) is None:
             return None
         letter = kept.letter
         self._pasts.remove(op.id)
@@ -234,8 +236,7 @@ class Shelf:
 
     def callbacks(self, now: float, limit: int) -> list[Callback]:
         """As ``MessageStore.callbacks``."""
-        due = (each for each in self._callbacks.values() if each.due_at <= now)
-        return heapq.nsmallest(limit, due, key=lambda callback: callback.due_at)
+        return self._callbacks.due(now, limit)
 
     def oldest(self, agents: Sequence[str]) -> dict[str, float]:
         """As ``MessageStore.oldest``."""
@@ -259,6 +260,7 @@ def past_of(held: Held, op: End) -> Past:
         ended_at=op.at,
         reply=op.reply,
         timeline=timeline.decode(lines.encode()),
+        callback=message.callback,
     )
 
 

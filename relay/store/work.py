@@ -25,6 +25,7 @@ class Tally:
     """How much there is of what is bounded as a whole: the columns of ``store``, or what is to be added to them."""
 
     keys: int = 0
+    callbacks: int = 0  #: owed, or promised to what is queued
     pasts: int = 0
     reply_bytes: int = 0
     letters: int = 0
@@ -36,19 +37,31 @@ COUNTED: Final = f"SELECT {', '.join(COUNTS)} FROM store"
 COUNT: Final = f"UPDATE store SET {', '.join(f'{name} = {name} + ?' for name in COUNTS)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may be kept at most of what is refused past that."""
+
+    keys: int
+    callbacks: int
+
+
 @dataclass(slots=True)
 class Work:
     """Changes in a transaction. ``lean``: the disk is full, and ends are recorded without remembering them."""
 
     connection: apsw.Connection
     answers: list[Answer] = field(default_factory=list)
-    key_count: int = 0  #: idempotency keys at most
+    bounds: Bounds = Bounds(0, 0)
     lean: bool = False
     tally: Tally = field(default_factory=Tally)  #: what this work has added
 
     def totals(self) -> Tally:
         """The counts as they stand now."""
         return Tally(*self.connection.execute(COUNTED).get)
+
+    def room_for_callbacks(self) -> int:
+        """How many more may be promised."""
+        return self.bounds.callbacks - self.totals().callbacks - self.tally.callbacks
 
     def count(self) -> None:
         """Add what was tallied to the counts."""

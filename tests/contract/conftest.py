@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
@@ -14,6 +15,8 @@ from tests.contract.support import AnyStore, Make
 from tests.store.support import Wall, sqlite_store
 
 KEY_COUNT = 5
+CALLBACK_COUNT = 5
+BOUNDS: dict[str, Any] = {"key_count": KEY_COUNT, "callback_count": CALLBACK_COUNT}
 
 
 @pytest.fixture
@@ -30,9 +33,9 @@ def clock() -> Clock:
 def make(request: pytest.FixtureRequest, tmp_path: Path, wall: Wall, clock: Clock) -> Make:
     """Makes a store over the same contents each time, as a restart does."""
     if request.param == "memory":
-        twin = MemoryStore(wall=wall, key_count=KEY_COUNT)
+        twin = MemoryStore(wall=wall, **BOUNDS)
         return lambda: twin
-    return lambda: sqlite_store(tmp_path / "relay.db", wall=wall, clock=clock, key_count=KEY_COUNT)
+    return lambda: sqlite_store(tmp_path / "relay.db", wall=wall, clock=clock, **BOUNDS)
 
 
 @pytest_twisted.async_yield_fixture

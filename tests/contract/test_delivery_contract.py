@@ -12,7 +12,7 @@ from twisted.internet.defer import DeferredList, gatherResults
 from twisted.internet.task import Clock
 
 from relay.core.model import (
-    Callback,
+    NOTHING,
     Depth,
     Discard,
     End,
@@ -28,7 +28,6 @@ from relay.core.model import (
     Revise,
     Standing,
     Status,
-    Told,
     Trials,
     Write,
 )
@@ -205,6 +204,7 @@ async def test_what_was_replaced_and_is_acknowledged_was_delivered(store: AnySto
     ack = end(1, at=NOW + 7, attempts=1, reply=b"true", timeline=(ENDED,))
     assert await store.write(replace(ack, agent="lamp")) is None
     assert (await past(store, "m1")).status is Status.REPLACED
+    assert await store.write(ack) == NOTHING
     assert await store.write(ack) is None
     found = await past(store, "m1")
     assert (found.status, found.reason, found.ended_at, found.attempts) == (Status.DELIVERED, "", NOW + 7, 1)
@@ -506,20 +506,3 @@ async def test_what_has_expired_is_named_the_first_to_expire_first(store: AnySto
     assert await store.overdue(NOW + 1004, 10) == overdue[1:]
     await store.write(Requeue("m1", 9, NOW + 500))
     assert await store.overdue(NOW + 2500, 10) == [*overdue[1:], ("desk", "m5", 9), overdue[0]]
-
-
-@pytest_twisted.ensureDeferred
-async def test_callbacks_are_kept_until_they_are_told_the_earliest_due_first(store: AnyStore, make: Make) -> None:
-    first = Callback("m1", "https://example.org/1", b'{"id":"m1"}', 0, NOW + 2)
-    second = Callback("m2", "https://example.org/2", b"\0\xff", 3, NOW + 1)
-    later = Callback("m3", "https://example.org/3", b"", 0, NOW + 9)
-    await written(store, first, second, later)
-    again, _ = await restarted(store, make)
-    assert await again.callbacks(NOW + 2, 10) == [second, first]
-    assert await again.callbacks(NOW + 2, 1) == [second]
-    once_more = replace(second, tries=4, due_at=NOW + 60)
-    await written(again, once_more, Told("m1"), Told("nobody"))
-    assert await again.callbacks(NOW + 60, 10) == [later, once_more]
-    await written(again, Told("m2"), second, replace(second, due_at=NOW), Told("m3"))
-    assert await again.callbacks(NOW + 60, 10) == [replace(second, due_at=NOW)]
-    await again.close()

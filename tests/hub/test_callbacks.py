@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from relay.core.model import Callback, Told
+from relay.core.model import Callback, End, Told
+from relay.core.problems import Problem
 from relay.core.webhooks import PAUSES, Answer, Verdict
 from relay.hub import callbacks
 from relay.hub.service import Hub
 from relay.store.memory import MemoryStore
-from tests.hub.support import WALL, Floor
+from tests.hub.support import WALL, Agent, Floor
 
 URL = "https://hooks.example.org/done"
 TAKEN, GONE, FAILED = Answer(Verdict.TAKEN), Answer(Verdict.GONE, "410"), Answer(Verdict.FAILED, "500")
@@ -55,9 +56,9 @@ class Receivers:
 class Telling(Floor):
     """A floor with receivers. ``restart`` keeps them, and breaks off what is under way."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, most: int = 1_000_000, **limits: Any) -> None:
         self.receivers = Receivers()
-        super().__init__(MemoryStore(durable=True), **limits)
+        super().__init__(MemoryStore(durable=True, callback_count=most), **limits)
 
     def _hub(self) -> Hub:
         self._settings |= {"callback_hosts": ["hooks.example.org"], "webhooks": self.receivers}
@@ -236,11 +237,11 @@ def test_what_was_put_off_for_a_slow_receiver_is_told_when_it_is_quick_again(flo
 
 def test_while_the_store_is_away_nothing_is_forgotten_and_nothing_told_twice(floor: Telling) -> None:
     agent = floor.agent().register()
-    floor.post(callback=URL)
-    floor.store_fails(Callback, Told)
+    answer = floor.post(callback=URL)
+    floor.store_fails(End, Told)
     agent.ack(*agent.ids())
-    floor.pass_time(5)
-    assert floor.receivers.tried == []
+    floor.pass_time(3)
+    assert (answer.said, floor.receivers.tried) == ("waiting", [])  # it is not said before it is durable
     floor.store.heal()
     floor.pass_time(3)
     assert len(floor.receivers.tried) == 1
@@ -249,13 +250,14 @@ def test_while_the_store_is_away_nothing_is_forgotten_and_nothing_told_twice(flo
 
 def test_what_waits_for_a_store_that_is_away_is_bounded(floor: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "UNWRITTEN", 2)
-    ids = ended(floor, 3)
+    monkeypatch.setattr(callbacks, "READ", 2)
+    ids = ended(floor, 5)
     floor.store_fails(Told)
-    floor.pass_time(1)
-    assert floor.receivers.ids == ids
+    floor.pass_time(5)
+    assert floor.receivers.ids == ids[:2]
     floor.store.heal()
-    floor.pass_time(3)
-    assert floor.receivers.ids == [*ids, ids[2]]  # its outcome was not noted, so that it is told again
+    floor.pass_time(4)
+    assert floor.receivers.ids == ids
     assert floor.owed() == []
 
 
@@ -276,5 +278,198 @@ def test_a_store_that_cannot_be_read_is_read_later(floor: Telling) -> None:
     floor.pass_time(3)
     assert floor.receivers.tried == []
     floor.store.heal()
+    floor.pass_time(2)
+    assert floor.receivers.ids == [id]
+
+
+# -- how many are owed
+
+
+def test_a_message_whose_callback_would_be_one_too_many_is_refused_and_not_sent() -> None:
+    floor = Telling(most=2)
+    floor.receivers.answer = None
+    ended(floor, 2)
+    agent = floor.agent().register()
+    refused = floor.post(callback=URL)
+    assert (refused.said, agent.messages()) == ("queue-full", [])
+    assert refused.problem is not None and refused.problem.retry_after
+    assert "2 callbacks" in refused.problem.detail
+    floor.hub.close()
+
+
+def test_what_has_no_callback_is_taken_though_too_many_are_owed() -> None:
+    floor = Telling(most=1)
+    floor.receivers.answer = None
+    ended(floor)
+    floor.post(callback=URL)
+    assert floor.hub.readiness().ready
+    agent = floor.agent().register()
+    assert [floor.post(wait=0).said, floor.post(wait=0, agent="away").said] == ["queued:sent", "queued:away"]
+    assert len(agent.messages()) == 1
+    floor.hub.close()
+
+
+def test_there_is_room_again_once_one_was_told() -> None:
+    floor = Telling(most=1)
+    (first,) = ended(floor)
+    assert floor.post(wait=0, callback=URL).said == "queue-full"
+    floor.pass_time(2)
+    assert floor.receivers.ids == [first]
+    assert floor.post(wait=0, callback=URL).said == "queued:away"
+    floor.hub.close()
+
+
+def test_a_dead_letter_is_not_requeued_while_its_next_end_cannot_be_promised() -> None:
+    floor = Telling(most=2)
+    floor.receivers.answer = None
+    id = floor.post(wait=0, callback=URL, ttl=1).id
+    floor.pass_time(2)
+    floor.post(wait=0, callback=URL)
+    with pytest.raises(Problem, match="queue-full"):
+        floor.now(floor.hub.requeue(id))
+    assert floor.hub.readiness().ready
+    floor.receivers.settle(id)
+    assert floor.now(floor.hub.requeue(id)).status == "queued"
+    floor.hub.close()
+
+
+# -- what is said before it is durable
+
+
+@pytest.mark.parametrize("ttl", [None, 0])
+def test_while_the_store_is_away_a_message_with_a_callback_is_refused_and_not_sent(
+    floor: Telling, ttl: float | None
+) -> None:
+    agent = floor.agent().register()
+    floor.store_fails()
+    refused = floor.post(callback=URL, ttl=ttl)
+    assert (refused.said, agent.messages()) == ("store-unavailable", [])
+    assert refused.problem is not None and "sent" not in refused.problem.fields
+    floor.store.heal()
+    floor.pass_time(5)
+    assert floor.receivers.tried == []
+
+
+def test_delivered_is_not_said_before_its_callback_would_outlive_the_relay(floor: Telling) -> None:
+    agent = floor.agent().register()
+    answer = floor.post(callback=URL)
+    floor.store.hold()
+    agent.ack(*agent.ids())
+    assert (answer.said, floor.store.held > 0) == ("waiting", True)
+    floor.store.release()
+    assert answer.said == "delivered"
+    floor.hub.close()
+    floor.restart()
+    floor.pass_time(1)
+    assert floor.receivers.ids == [answer.id]
+
+
+def test_now_or_never_is_told_too(floor: Telling) -> None:
+    agent = floor.agent().register()
+    answer = floor.post(callback=URL, ttl=0)
+    floor.pass_time(6)
+    assert (answer.said, len(agent.messages())) == ("undeliverable", 1)
+    assert [(body["id"], body["status"]) for body in floor.receivers.bodies()] == [(answer.id, "expired")]
+
+
+# -- a second end
+
+
+def statuses(floor: Telling) -> list[str]:
+    return [body["status"] for body in floor.receivers.bodies()]
+
+
+def test_a_requeued_dead_letter_that_ends_while_its_first_end_is_told_is_told_again(floor: Telling) -> None:
+    floor.receivers.answer = None
+    id = floor.post(wait=0, callback=URL, ttl=1).id
+    floor.pass_time(3)
+    floor.now(floor.hub.requeue(id))
+    agent = floor.agent().register()
+    agent.ack(*agent.ids())
+    floor.pass_time(3)
+    assert statuses(floor) == ["expired"]  # one at a time, so that the receiver hears of them in order
+    floor.receivers.settle(id)
+    floor.pass_time(2)
+    assert statuses(floor) == ["expired", "delivered"]
+    floor.receivers.settle(id)
+    floor.pass_time(20)
+    assert (len(floor.receivers.tried), floor.owed()) == (2, [])
+
+
+def test_a_second_end_is_told_at_once_though_the_first_was_put_off(floor: Telling) -> None:
+    floor.receivers.answer = None
+    id = floor.post(wait=0, callback=URL, ttl=1).id
+    floor.pass_time(3)
+    floor.now(floor.hub.requeue(id))
+    floor.now(floor.hub.cancel(id))
+    floor.receivers.settle(id, FAILED)
+    floor.pass_time(2)
+    assert statuses(floor) == ["expired", "cancelled"]
+    assert floor.receivers.tried[1].tries == 0
+
+
+def replaced_in_flight(floor: Telling, agent: Agent) -> str:
+    """The id of a message that its agent has and that ended ``replaced``; the newer one is acknowledged."""
+    older = floor.post(topic="t", callback=URL)
+    newer = floor.post(topic="t")
+    floor.pass_time(31)
+    assert floor.look(older.id).status == "replaced"
+    agent.ack(newer.id)
+    return older.id
+
+
+def test_a_replaced_message_that_is_acknowledged_after_all_is_told_delivered_too(floor: Telling) -> None:
+    agent = floor.agent().register()
+    id = replaced_in_flight(floor, agent)
+    floor.pass_time(2)
+    assert statuses(floor) == ["replaced"]
+    agent.heard()
+    agent.say("ack", id=id, reply=7, confirm=True)
+    assert agent.heard("acked") == [{"type": "acked", "ids": [id], "unknown": []}]
+    floor.pass_time(2)
+    assert statuses(floor) == ["replaced", "delivered"]
+    assert floor.receivers.bodies()[1]["reply"] == 7
+    assert floor.look(id).status == "delivered"
+
+
+def test_only_the_last_end_is_told_where_the_first_was_not_told_yet(floor: Telling) -> None:
+    agent = floor.agent().register()
+    floor.receivers.answer = FAILED
+    id = replaced_in_flight(floor, agent)
+    floor.pass_time(2)
+    floor.receivers.answer = TAKEN
+    agent.say("ack", id=id)
+    floor.pass_time(2)
+    assert statuses(floor) == ["replaced", "delivered"]
+    floor.pass_time(HOUR, step=60)
+    assert statuses(floor) == ["replaced", "delivered"]  # the first, which failed, is not tried any more
+
+
+def test_an_ack_that_comes_while_the_end_replaced_is_being_recorded_makes_it_delivered(floor: Telling) -> None:
+    agent = floor.agent().register()
+    older = floor.post(topic="t", callback=URL)
+    floor.post(topic="t")
+    floor.pass_time(29)
+    floor.store.hold()
+    floor.pass_time(3)
+    assert floor.store.held > 0
+    agent.say("ack", id=older.id)
+    floor.store.release()
+    assert floor.look(older.id).status == "delivered"
+    floor.pass_time(2)
+    assert statuses(floor)[-1] == "delivered"
+
+
+def test_what_was_told_while_the_next_look_is_under_way_is_not_told_again(floor: Telling) -> None:
+    floor.receivers.answer = None
+    (id,) = ended(floor)
+    floor.pass_time(1)
+    floor.store.hold(writes=False, reads=True)
+    floor.pass_time(1)
+    due = floor.store._waiting.popleft()  # the read, which has seen it, and whose answer is on its way
+    floor.store.release()
+    assert floor.receivers.ids == [id]
+    floor.receivers.settle(id)
+    due()
     floor.pass_time(2)
     assert floor.receivers.ids == [id]

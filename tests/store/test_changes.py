@@ -18,6 +18,7 @@ from relay.core.model import (
     Key,
     Letter,
     Put,
+    PutOff,
     Requeue,
     Revise,
     Seen,
@@ -32,7 +33,7 @@ from relay.store.migrating import scripts
 from relay.store.reader import Reader
 from relay.store.rounds import rounds
 from relay.store.shelf import Shelf
-from relay.store.work import COUNTED, MOST_ROWS, Tally
+from relay.store.work import COUNTED, MOST_ROWS, Bounds, Tally
 from tests.store.support import EVERYTHING, NOW, record
 
 AGENTS = ("a", "b")
@@ -41,6 +42,7 @@ NAMES = [
     *(f"{agent}-{key}-{digest}" for agent in "ab" for key in "kl" for digest in "12"),
 ]
 KEY_COUNT = 3
+BOUNDS = Bounds(KEY_COUNT, 1_000_000)
 
 agents = st.sampled_from(AGENTS)
 names = st.sampled_from(NAMES)
@@ -57,8 +59,8 @@ others = st.one_of(
     st.builds(Revise, agents, names, trials, events),
     st.builds(Seen, agents, times),
     st.builds(Discard, names),
-    st.builds(Callback, names, st.just("https://x/"), st.binary(max_size=3), st.integers(0, 9), times),
-    st.builds(Told, names),
+    st.builds(PutOff, names, st.integers(1, 2), st.integers(0, 9), times),
+    st.builds(Told, names, st.integers(1, 2)),
 )
 
 
@@ -71,7 +73,9 @@ def puts(draw: st.DrawFn, place: int) -> Put:
         id, key = f"{agent}-{name}-{digest}", Key("", agent, name, digest.encode(), NOW + 5000)
     plain = record(place, agent, draw(st.binary(max_size=20)), id=id)
     topic = draw(topics)
-    message = replace(plain.message, topic=topic, headers=draw(st.sampled_from([(), (("a", "1"),)])))
+    callback = draw(st.sampled_from([None, f"https://x/{place}"]))
+    headers = draw(st.sampled_from([(), (("a", "1"),)]))
+    message = replace(plain.message, topic=topic, headers=headers, callback=callback)
     spared = draw(st.frozensets(names, max_size=2))
     supersedes = topic is not None and draw(st.booleans())
     return Put(replace(plain, message=message), draw(events), key, supersedes, spared)
@@ -129,10 +133,10 @@ def by_id(letters: list[Letter]) -> dict[str, Letter]:
 
 @given(batches())
 def test_a_batch_is_the_same_as_its_writes_one_by_one(batches: list[list[Write]]) -> None:
-    twin, connection = Shelf(b"\0", KEY_COUNT), new_database()
+    twin, connection = Shelf(b"\0", KEY_COUNT, BOUNDS.callbacks), new_database()
     for batch in batches:
         with connection:
-            answers = apply(connection, batch, key_count=KEY_COUNT)
+            answers = apply(connection, batch, BOUNDS)
         expected = [one_by_one(twin, op) for op in batch]
         assert list(map(told, answers, batch)) == list(map(told, expected, batch))
     reader = Reader(connection)
@@ -157,7 +161,9 @@ def counted(connection: apsw.Connection) -> Tally:
     [keys] = connection.execute("SELECT count(*) FROM keys").fetchall()[0]
     pasts = connection.execute("SELECT count(*), ifnull(sum(length(reply)), 0) FROM past").fetchall()[0]
     dead = "SELECT count(*), ifnull(sum(length(payload)), 0) FROM messages WHERE status <> 'queued'"
-    numbers: Any = (keys, *pasts, *connection.execute(dead).fetchall()[0])
+    promised = "SELECT count(*) FROM messages WHERE status = 'queued' AND callback IS NOT NULL"
+    callbacks = sum(connection.execute(sql).get for sql in ("SELECT count(*) FROM callbacks", promised))
+    numbers: Any = (keys, callbacks, *pasts, *connection.execute(dead).fetchall()[0])
     return Tally(*numbers)
 
 
@@ -165,7 +171,7 @@ def test_writes_about_different_messages_make_one_round_whatever_their_order() -
     ops: list[Write] = []
     for place in range(1, 100):
         ops += [End("a", f"x{place}", Status.DELIVERED), Put(record(place)), Revise("a", f"y{place}", Trials())]
-        ops += [Seen("a", NOW), Callback(f"x{place}", "https://x/", b""), Told(f"x{place}")]
+        ops += [Seen("a", NOW), PutOff(f"z{place}", 1, 1, NOW), Told(f"z{place}", 1)]
     assert len(list(rounds(ops))) == 1
 
 
@@ -183,10 +189,10 @@ def test_as_many_rows_as_there_are_go_in_a_handful_of_statements() -> None:
         connection = new_database()
         statements: list[str] = []
         connection.exec_trace = lambda _, sql, bindings, seen=statements: seen.append(sql) or True
-        apply(connection, [Put(record(place)) for place in range(1, count + 1)], key_count=0)
+        apply(connection, [Put(record(place)) for place in range(1, count + 1)], Bounds(0, 0))
         assert len(statements) <= count // MOST_ROWS + 6
         statements.clear()
-        apply(connection, [End("desk", f"m{place}", Status.DELIVERED) for place in range(1, count + 1)], key_count=0)
+        apply(connection, [End("desk", f"m{place}", Status.DELIVERED) for place in range(1, count + 1)], Bounds(0, 0))
         assert len(statements) <= count // MOST_ROWS + 13
         connection.exec_trace = None
         assert connection.execute("SELECT count(*) FROM past").get == count

@@ -9,15 +9,17 @@ from typing import Any
 import apsw
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 
-from relay.core.model import Depth, End, Form, Message, Page, Put, Record, Status, Trials
-from relay.core.ports import StoreRefused
+from relay.core.model import Callback, Depth, End, Form, Message, Page, Put, Record, Status, Trials
+from relay.core.ports import CallbacksFull, StoreRefused
 from relay.store import migrating
 from relay.store.checksum import checksum
 from relay.store.sqlite import SqliteStore
 from tests.store.support import NOW, ids, record, sqlite_store
 
 QUEUED = 2000
+LATEST = len(migrating.scripts())
 ENDS = [
     (Status.REJECTED, "no"),
     (Status.EXPIRED, "expired"),
@@ -143,7 +145,7 @@ async def test_a_new_database_needs_no_copy(tmp_path: Path) -> None:
     await store.open()
     await store.close()
     assert not list(tmp_path.glob("*backup*"))
-    assert version_of(tmp_path / "relay.db") == 2
+    assert version_of(tmp_path / "relay.db") == LATEST
 
 
 @pytest_twisted.ensureDeferred
@@ -185,7 +187,7 @@ async def test_an_upgrade_that_is_cut_off_leaves_version_1_as_it_was(path: Path,
     store = sqlite_store(path)
     assert (await store.open()).last_place == QUEUED + 4
     await store.close()
-    assert version_of(path) == 2
+    assert version_of(path) == LATEST
 
 
 @pytest_twisted.ensureDeferred
@@ -203,9 +205,10 @@ async def test_a_copy_that_an_earlier_attempt_left_is_made_anew(path: Path) -> N
 @pytest_twisted.ensureDeferred
 async def test_a_database_of_a_newer_relay_is_refused_with_both_versions_and_not_copied(path: Path) -> None:
     with closing(apsw.Connection(str(path))) as connection:
-        connection.execute("UPDATE store SET version = 3")
+        connection.execute("UPDATE store SET version = ?", (LATEST + 1,))
     store = sqlite_store(path)
-    with pytest.raises(StoreRefused, match="has version 3, made by a newer relay: this one knows versions up to 2"):
+    told = f"has version {LATEST + 1}, made by a newer relay: this one knows versions up to {LATEST}"
+    with pytest.raises(StoreRefused, match=told):
         await store.open()
     assert not list(path.parent.glob("*backup*"))
 
@@ -221,4 +224,29 @@ async def test_a_row_of_version_1_that_is_changed_is_called_corrupt(path: Path, 
     store = sqlite_store(path)
     await store.open()
     assert (await everything(store, "agent-1")).corrupt == ("m11",)
+    await store.close()
+
+
+@pytest_twisted.ensureDeferred
+async def test_callbacks_of_version_2_are_counted_owed_and_promised_alike(tmp_path: Path) -> None:
+    path = tmp_path / "relay.db"
+    columns = "place, id, agent, content_type, form, created_at, expires_at, attempts, failures, nacks"
+    columns += ", first_failure_at, not_before, size, checksum, payload, callback, status, ended_at"
+    values = "?, ?, 'a', '', 'json', 0, 9e9, 0, 0, 0, 0, 0, 1, x'', x'31', ?, ?, ?"
+    row = f"INSERT INTO messages ({columns}) VALUES ({values})"
+    with closing(apsw.Connection(str(path))) as connection, connection:
+        for script in migrating.scripts()[:2]:
+            connection.execute(script).fetchall()
+        connection.execute("UPDATE store SET version = 2")
+        connection.execute(row, (1, "m1", "https://x/", "queued", None))
+        connection.execute(row, (2, "m2", None, "queued", None))
+        connection.execute(row, (3, "m3", "https://x/", "dead", NOW))
+        connection.execute("INSERT INTO callbacks VALUES ('m3', 'https://x/', 4, ?, CAST('{}' AS BLOB))", (NOW,))
+    store = sqlite_store(path, callback_count=3)
+    await store.open()
+    assert await store.callbacks(NOW, 9) == [Callback("m3", "https://x/", b"{}", 4, NOW, number=1)]
+    fourth, fifth = (replace(new, message=replace(new.message, callback="https://x/")) for new in map(record, (4, 5)))
+    await store.write(Put(fourth))
+    with pytest.raises(CallbacksFull):
+        await store.write(Put(fifth))
     await store.close()
