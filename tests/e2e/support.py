@@ -227,6 +227,16 @@ class Daemon:
         assert found is not None
         return int(found[1]) * 1024
 
+    def peak(self) -> int:
+        """The most memory in RAM that it has had since ``forget_peak``, in bytes."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def forget_peak(self) -> None:
+        """Let ``peak`` begin anew, from what it has now (proc(5), clear_refs)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
     def descriptors(self) -> int:
         """How many files and sockets it holds open."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
