@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 import msgspec
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 
-from relay.client.door import Door, Unreachable
+from relay.client import outgoing, refusal
+from relay.client.door import Door
+from relay.client.outgoing import Answer
+from relay.client.refusal import Refused, Unreachable
 from relay.core.limits import MIB
 
 # So much the relay takes without waiting until its results are read: a piece is written before they are.
@@ -18,6 +22,9 @@ PIECE_LINES: Final = 10_000
 PIECE_BYTES: Final = 8 * MIB
 LONGEST_LINE: Final = 4 * MIB  #: bytes, well above what a relay takes
 PIECE_SECONDS: Final = 600.0  #: for the last result of a piece
+LONGEST_RESULT: Final = MIB  #: bytes, well above what a relay answers to a line
+TRIES: Final = 8  #: of what the relay does not take, in a row and without a line decided
+LONGEST_PAUSE: Final = 30.0  #: seconds between two of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +33,8 @@ class Line:
 
     number: int  #: in the file, from 1
     data: bytes  #: with its key, without its end
-
-
-class Result(msgspec.Struct, frozen=True):
-    """What became of a line, as far as it is counted."""
-
-    line: int
-    status: str = "failed"
+    keyed: bool = True  #: may it be sent twice, and be one message all the same?
+    size: int = 0  #: bytes in the file, with its end
 
 
 def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
@@ -47,19 +49,20 @@ def lines_of(file: BinaryIO, name: str) -> Iterator[Line]:
         if len(data) > LONGEST_LINE:
             raise ValueError(f"line {number} is longer than {LONGEST_LINE} bytes")
         if line := data.strip():
-            yield Line(number, _with_key(line, name, number))
+            keyed, line = _with_key(line, name, number)
+            yield Line(number, line, keyed, len(data))
 
 
-def _with_key(line: bytes, name: str, number: int) -> bytes:
+def _with_key(line: bytes, name: str, number: int) -> tuple[bool, bytes]:
     try:
         fields = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return line  # the relay says what is wrong with it
+        return False, line  # the relay says what is wrong with it
     if not fields or "idempotency_key" in fields:
-        return line
+        return bool(fields), line
     key = hashlib.sha256(b"\0".join((name.encode(errors="surrogateescape"), str(number).encode(), line))).hexdigest()
     # Put in front, so that no other byte of the line changes.
-    return b'{"idempotency_key":"' + key.encode() + b'",' + line[1:]
+    return True, b'{"idempotency_key":"' + key.encode() + b'",' + line[1:]
 
 
 def pieces_of(lines: Iterator[Line]) -> Iterator[list[Line]]:
@@ -77,54 +80,116 @@ def pieces_of(lines: Iterator[Line]) -> Iterator[list[Line]]:
 
 
 class Batch:
-    """Sends pieces and counts what became of their lines, by status; ``failed`` is told of each that was refused."""
+    """Sends pieces. ``decided`` is told of each line once: with its Answer, or with Refused.
 
-    def __init__(self, door: Door, failed: Callable[[Line], object], progress: Callable[[], object]) -> None:
+    What the relay kept nothing of is sent again, and so is what nobody knows of, where the line has a key: after the
+    time that the relay asks for, or 1 s, 2 s, 4 s … 30 s, up to eight times in a row without a line decided.
+    ``pausing`` is told why, and for how many seconds.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        decided: Callable[[Line, Answer | Refused], object],
+        *,
+        clock: IReactorTime,
+        pausing: Callable[[str, float], object] | None = None,
+    ) -> None:
         self._door = door
-        self._failed = failed
-        self._progress = progress
-        self.counts: Counter[str] = Counter()
+        self._tell = decided
+        self._clock = clock
+        self._pausing = pausing or (lambda why, seconds: None)
+        self._decided = 0
 
     async def send(self, piece: list[Line]) -> None:
-        """Send a piece. Raises Refused, or Unreachable when not every line has its result."""
-        open_lines = dict(enumerate(piece, 1))
-        rest = bytearray()
+        """Send a piece until all of it is decided. Raises Refused or Unreachable when that cannot be."""
+        tries = 0
+        while True:
+            before = self._decided
+            again, why, at_least = await self._once(piece, last=tries == TRIES)
+            if not again:
+                return
+            tries = 1 if self._decided > before else tries + 1
+            piece = again
+            seconds = max(at_least, min(LONGEST_PAUSE, 2.0 ** (tries - 1)))
+            self._pausing(why, seconds)
+            await deferLater(self._clock, seconds)
 
-        def take(data: bytes) -> None:
-            rest.extend(data)
-            *whole, last = bytes(rest).split(b"\n")
-            rest[:] = last
-            for each in whole:
-                self._decided(_read(each), open_lines)
-            self._progress()
+    async def _once(self, piece: list[Line], *, last: bool) -> tuple[list[Line], str, float]:
+        """One request: the lines to be sent again, why, and not before how many seconds. None, if it is the last."""
+        reading = _Reading(piece, self._take, repeats=not last)
+        body = b"".join(line.data + b"\n" for line in piece)
+        headers = {"Content-Type": "application/x-ndjson"}
+        try:
+            await self._door.stream(
+                "POST", "/v1/messages", headers=headers, body=body, timeout=PIECE_SECONDS, take=reading.take
+            )
+            if reading.open:
+                raise Unreachable(f"{len(reading.open)} lines had no result, the first of them line {reading.first}")
+        except Refused as refused:
+            # Before there was any result: a relay that was never heard of does not get the benefit of the doubt.
+            if last or not (self._decided and refused.problem.nothing_kept):
+                raise
+            return piece, str(refused), refused.problem.retry_after or 0.0
+        except Unreachable as error:
+            if last or not self._decided or not all(line.keyed for line in reading.open.values()):
+                raise
+            return [*reading.again, *reading.open.values()], str(error), reading.at_least
+        return reading.again, reading.why, reading.at_least
 
-        await self._door.stream(
-            "POST",
-            "/v1/messages",
-            headers={"Content-Type": "application/x-ndjson"},
-            body=b"".join(line.data + b"\n" for line in piece),
-            timeout=PIECE_SECONDS,
-            take=take,
-        )
-        if open_lines:
-            raise Unreachable(f"{len(open_lines)} lines had no result, the first of them line {_first(open_lines)}")
+    def _take(self, line: Line, outcome: Answer | Refused) -> None:
+        self._decided += 1
+        self._tell(line, outcome)
 
-    def _decided(self, result: Result, open_lines: dict[int, Line]) -> None:
-        line = open_lines.pop(result.line, None)
+
+class _Result(msgspec.Struct):
+    line: int
+    problem: msgspec.Raw = msgspec.Raw(b"")
+    retry_after: float | None = None
+
+
+class _Reading:
+    """The results of one request, as they come."""
+
+    def __init__(
+        self, piece: list[Line], decided: Callable[[Line, Answer | Refused], object], *, repeats: bool
+    ) -> None:
+        self.open = dict(enumerate(piece, 1))
+        self.again: list[Line] = []
+        self.why = ""
+        self.at_least = 0.0  #: seconds
+        self._decided = decided
+        self._repeats = repeats
+        self._rest = b""
+
+    @property
+    def first(self) -> int:
+        """The number, in the file, of the first line without a result."""
+        return min(line.number for line in self.open.values())
+
+    def take(self, data: bytes) -> None:
+        """A part of the answer."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_RESULT:
+            raise Unreachable(f"what answered is not a relay: a result of more than {LONGEST_RESULT} bytes")
+        for each in whole:
+            self._result(each)
+
+    def _result(self, data: bytes) -> None:
+        try:
+            result = msgspec.json.decode(data, type=_Result)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Unreachable(f"what answered is not a relay: {error}") from None
+        line = self.open.pop(result.line, None)
         if line is None:
             return
-        self.counts[result.status] += 1
-        if result.status == "failed":
-            self._failed(line)
-
-
-def _first(lines: dict[int, Line]) -> int:
-    """The number, in the file, of the first of these lines."""
-    return min(line.number for line in lines.values())
-
-
-def _read(data: bytes) -> Result:
-    try:
-        return msgspec.json.decode(data, type=Result)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"what answered is not a relay: {error}") from None
+        if not bytes(result.problem):
+            self._decided(line, outgoing.read(data))
+            return
+        problem = refusal.read(bytes(result.problem), retry_after=result.retry_after)
+        if self._repeats and (problem.nothing_kept or (problem.unknown and line.keyed)):
+            self.again.append(line)
+            self.why = str(problem)
+            self.at_least = max(self.at_least, min(LONGEST_PAUSE, problem.retry_after or 0.0))
+        else:
+            self._decided(line, Refused(problem))

@@ -16,12 +16,16 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from relay import __version__
-from relay.client.commands.agents import agents
+from relay.client.commands.agents import agents, disconnect
 from relay.client.commands.common import FAILED, INTERRUPTED, Job, Run, say
+from relay.client.commands.dead import dead
+from relay.client.commands.events import events
 from relay.client.commands.listen import listen
+from relay.client.commands.messages import cancel, status
+from relay.client.commands.queue import queue
 from relay.client.commands.send import send
 from relay.client.commands.serve import serve
-from relay.client.door import Refused, Unreachable
+from relay.client.refusal import Refused, Unreachable
 
 
 class Work:
@@ -110,7 +114,7 @@ def relay(context: click.Context, verbose: bool) -> None:
         context.obj = partial(run_on_reactor, verbose=verbose)
 
 
-for command in (send, listen, agents, serve):
+for command in (send, listen, status, cancel, agents, disconnect, queue, dead, events, serve):
     relay.add_command(command)
 
 

@@ -15,6 +15,7 @@ import msgspec
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 
 from relay.client.memory import Memory
 from relay.client.message import Message, Nack
@@ -39,8 +40,9 @@ class State(enum.Enum):
 class Desk:
     """Handles messages, at most ``concurrency`` at a time, begun in the order in which they came.
 
-    ``say`` sends a frame to the relay, if one is connected. ``patience`` is the time (seconds) that a handler may take.
-    Past ``most`` messages in hand a further one is refused: the relay would have sent more than it was asked for.
+    ``say`` sends a frame to the relay, if one is connected; ``ack`` acknowledges an id without a word more.
+    ``patience`` is the time (seconds) that a handler may take. Past ``most`` messages in hand a further one is refused:
+    the relay would have sent more than it was asked for.
     """
 
     def __init__(
@@ -48,7 +50,8 @@ class Desk:
         handler: Handler,
         *,
         clock: IReactorTime,
-        say: Callable[[bytes], None],
+        say: Callable[[bytes], object],
+        ack: Callable[[str], object],
         concurrency: int,
         patience: float,
         most: int,
@@ -56,6 +59,7 @@ class Desk:
         self._handler = handler
         self._clock = clock
         self._say = say
+        self._ack = ack
         self._concurrency = concurrency
         self._patience = patience
         self._most = most
@@ -69,13 +73,13 @@ class Desk:
         self.bytes = 0  #: of the payloads in hand
 
     def in_hand(self) -> list[str]:
-        """The ids of the messages that are waiting here or being handled."""
-        return list(self._in_hand)
+        """The ids of the messages that are waiting here or being handled, and are not acknowledged."""
+        return [id for id in self._in_hand if id not in self._memory]
 
     def take(self, message: Message) -> None:
         """A message came. One that was handled before is acknowledged again, and nothing else is done with it."""
         if message.id in self._memory:
-            self._say(encode("ack", id=message.id))
+            self._ack(message.id)
         elif message.id in self._in_hand:
             self._say(encode("progress", id=message.id))
         elif self._state is State.CLOSING:
@@ -84,6 +88,10 @@ class Desk:
             self._say(encode("nack", id=message.id, reason="the agent has more in hand than it asked for"))
         else:
             self._put(message)
+
+    def acknowledged(self, message: Message) -> None:
+        """This message was acknowledged before its handler has returned, which is then no answer any more."""
+        self._memory.remember(message.id, message.life, self._clock.seconds())
 
     def forget_waiting(self) -> None:
         """The connection is gone: what was not begun will be sent again, if it is still for us."""
@@ -136,24 +144,40 @@ class Desk:
         finally:
             del self._running[message.id]
             self._drop(message)
-        if answer:
+        if answer is None:
+            self._ack(message.id)
+        elif answer:
             self._say(answer)
 
     async def _outcome(self, message: Message, running: Deferred[object]) -> bytes | None:
+        """The frame that answers the message; None is an ACK without a word more, and nothing is no answer."""
         try:
             answer = await running
-        except Nack as nack:
-            requeue = None if nack.requeue else False
-            return encode("nack", id=message.id, requeue=requeue, delay=nack.delay, reason=_short(nack.reason) or None)
-        except CancelledError:
-            return None
-        except TimeoutError:
-            return encode("nack", id=message.id, reason=f"not processed within {self._patience:g} s")
         except Exception as error:
-            log.failure("the handler failed for message {id}", id=message.id, level=LogLevel.error)
-            return encode("nack", id=message.id, reason=_short(f"{type(error).__name__}: {error}"))
-        self._memory.remember(message.id, message.life, self._clock.seconds())
-        return encode("ack", id=message.id, reply=_reply(answer))
+            if message.id not in self._memory:
+                return self._refusal(message, error)
+            if not isinstance(error, CancelledError):
+                log.failure("the handler failed for {id}, which it had acknowledged", id=message.id)
+            return b""
+        if message.id in self._memory:
+            return b""
+        self.acknowledged(message)
+        reply = _reply(answer)
+        return encode("ack", id=message.id, reply=reply) if reply is not None else None
+
+    def _refusal(self, message: Message, error: Exception) -> bytes:
+        """Why the handler did not process the message, for the relay."""
+        match error:
+            case Nack() as nack:
+                requeue = None if nack.requeue else False
+                reason = _short(nack.reason) or None
+                return encode("nack", id=message.id, requeue=requeue, delay=nack.delay, reason=reason)
+            case CancelledError():
+                return b""
+            case TimeoutError():
+                return encode("nack", id=message.id, reason=f"not processed within {self._patience:g} s")
+        log.failure("the handler failed for message {id}", id=message.id, level=LogLevel.error, failure=Failure(error))
+        return encode("nack", id=message.id, reason=_short(f"{type(error).__name__}: {error}"))
 
     def _give_up(self) -> None:
         for running in list(self._running.values()):
@@ -165,21 +189,26 @@ async def _call(handler: Handler, message: Message) -> object:
     return await handler(message)
 
 
+def in_json(answer: object) -> bytes:
+    """A reply as JSON. Raises ValueError when it cannot be one."""
+    try:
+        reply = msgspec.json.encode(answer)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"a reply that is not JSON: {error}") from None
+    if len(reply) > LONGEST_REPLY:
+        raise ValueError(f"a reply of {len(reply)} bytes; allowed are {LONGEST_REPLY}")
+    return reply
+
+
 def _reply(answer: object) -> msgspec.Raw | None:
     """What a handler returned, as JSON for the publisher. The work is done: a reply that cannot be sent is left out."""
     if answer is None:
         return None
     try:
-        reply = msgspec.json.encode(answer)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        log.error("a handler's reply is left out, for it is not JSON: {error}", error=error)
+        return msgspec.Raw(in_json(answer))
+    except ValueError as error:
+        log.error("what a handler returned is left out: {error}", error=error)
         return None
-    if len(reply) > LONGEST_REPLY:
-        log.error(
-            "a handler's reply is left out: {size} bytes, allowed are {most}", size=len(reply), most=LONGEST_REPLY
-        )
-        return None
-    return msgspec.Raw(reply)
 
 
 def _short(text: str) -> str:

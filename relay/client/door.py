@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-import msgspec
-from treq import collect
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore, succeed
-from twisted.internet.interfaces import IConsumer
+from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent as HttpAgent
-from twisted.web.client import HTTPConnectionPool
+from twisted.web.client import HTTPConnectionPool, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
 from relay import __version__
+from relay.client import refusal
 from relay.client.address import Address
+from relay.client.refusal import Refused, Unreachable
+from relay.client.tokens import Token, bearer, fresh
 
 MOST_CONNECTIONS: Final = 100
 IDLE_SECONDS: Final = 30  #: the relay ends idle connections after 60 s: ours are never reused at that moment
@@ -27,36 +30,6 @@ CONNECT_SECONDS: Final = 10.0
 LONGEST_ANSWER: Final = 16 * 1024 * 1024  #: bytes
 
 Answered = tuple[int, Headers, bytes]  # the status and the body as it came
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A problem (RFC 9457) as the relay told it, or what can be told of an answer that was none."""
-
-    word: str  #: the last part of ``type``: ``queue-full`` for one; ``unexpected-answer`` when there was no problem
-    status: int  #: HTTP
-    title: str = ""
-    detail: str = ""
-    retry_after: float | None = None  #: seconds
-    id: str | None = None  #: of the message, where it had one
-    attempts: int | None = None
-    sent: bool = False  #: the agent may have acted on it although it was refused
-    body: bytes = field(default=b"", repr=False)  #: the answer as it came
-
-    def __str__(self) -> str:
-        return f"{self.word}: {self.detail or self.title}"
-
-
-class Refused(Exception):
-    """The relay said no: ``problem`` tells why."""
-
-    def __init__(self, problem: Refusal) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
-class Unreachable(Exception):
-    """There was no answer: nothing is known of what became of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +44,7 @@ class Reply:
 class Door:
     """Makes requests to one relay. It opens no connection before the first, and keeps idle ones for a while."""
 
-    def __init__(self, address: Address, *, reactor: Any, token: str | None = None, agent: Any = None) -> None:
+    def __init__(self, address: Address, *, reactor: Any, token: Token | None = None, agent: Any = None) -> None:
         self._address = address
         self._reactor = reactor
         self._token = token
@@ -99,12 +72,16 @@ class Door:
         path: str,
         *,
         headers: dict[str, str],
-        body: bytes,
-        timeout: float,
-        take: Callable[[bytes], None],
+        body: bytes = b"",
+        timeout: float | None,
+        take: Callable[[bytes], object],
+        begun: Callable[[IPushProducer], object] | None = None,
     ) -> None:
-        """The same, but a good answer is given to ``take`` piece by piece as it comes, and may be of any length."""
-        await self._request(method, path, headers, body, timeout, take)
+        """The same, but a good answer is given to ``take`` piece by piece as it comes, and may be of any length.
+
+        ``begun`` is given what pauses and resumes that. Without a ``timeout`` who calls cancels when it has had enough.
+        """
+        await self._request(method, path, headers, body, timeout, _Sink(take, begun))
 
     async def _request(
         self,
@@ -112,13 +89,15 @@ class Door:
         path: str,
         headers: dict[str, str],
         body: bytes,
-        timeout: float,
-        take: Callable[[bytes], None] | None,
+        timeout: float | None,
+        sink: _Sink | None,
     ) -> Reply:
         async with self._slots:
-            exchange = Deferred.fromCoroutine(self._exchange(method, path, headers, body, take))
+            exchange = Deferred.fromCoroutine(self._exchange(method, path, headers, body, sink))
+            if timeout is not None:
+                exchange.addTimeout(timeout, self._reactor, self._too_late)
             try:
-                status, answered, content = await exchange.addTimeout(timeout, self._reactor, self._too_late)
+                status, answered, content = await exchange
             except (CancelledError, Unreachable):
                 raise
             except Exception as error:
@@ -129,7 +108,7 @@ class Door:
                 raise Unreachable(f"cannot reach {self._address.http}: {text}") from error
         if 200 <= status < 300:
             return Reply(status, answered, content)
-        raise Refused(_refusal(status, answered, content))
+        raise Refused(refusal.read(content, status, _seconds(answered)))
 
     def close(self) -> Deferred[None]:
         """Close the idle connections."""
@@ -143,11 +122,9 @@ class Door:
         return result
 
     async def _exchange(
-        self, method: str, path: str, headers: dict[str, str], body: bytes, take: Callable[[bytes], None] | None
+        self, method: str, path: str, headers: dict[str, str], body: bytes, sink: _Sink | None
     ) -> Answered:
-        sent = {"User-Agent": f"relay/{__version__}", **headers}
-        if self._token:
-            sent["Authorization"] = f"Bearer {self._token}"
+        sent = {"User-Agent": f"relay/{__version__}", **bearer(await fresh(self._token)), **headers}
         response = await self._client.request(
             method,
             self._address.http + path,
@@ -157,46 +134,71 @@ class Door:
             unbuffered=True,
             reactor=self._reactor,
         )
-        if take is not None and 200 <= response.code < 300:
-            await collect(response, take)
-            return response.code, response.headers, b""
-        return response.code, response.headers, await _read(response)
+        if sink is None or not 200 <= response.code < 300:
+            content = bytearray()
+            sink = _Sink(content.extend, most=LONGEST_ANSWER)
+            await sink.of(response)
+            return response.code, response.headers, bytes(content)
+        await sink.of(response)
+        return response.code, response.headers, b""
 
 
-async def _read(response: IResponse) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+class _Sink(Protocol):
+    """Takes the body of an answer. Unlike treq's own it ends the connection when it is cancelled, or has too much."""
 
-    def take(chunk: bytes) -> None:
-        nonlocal size
-        size += len(chunk)
-        if size > LONGEST_ANSWER:
-            raise ValueError(f"the answer is longer than {LONGEST_ANSWER} bytes")
-        chunks.append(chunk)
+    def __init__(
+        self,
+        take: Callable[[bytes], object],
+        begun: Callable[[IPushProducer], object] | None = None,
+        *,
+        most: int | None = None,
+    ) -> None:
+        self._take = take
+        self._begun = begun
+        self._left = most  # bytes; None: any number
+        self._finished: Deferred[None] = Deferred(lambda _: self._close())
 
-    await collect(response, take)
-    return b"".join(chunks)
+    def of(self, response: IResponse) -> Deferred[None]:
+        """Take the body of this answer; fires at its end."""
+        response.deliverBody(self)
+        return self._finished
+
+    def connectionMade(self) -> None:
+        if self._begun is not None:
+            self._begun(self._connection())
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._finished.called:
+            return
+        try:
+            if self._left is not None:
+                self._left -= len(data)
+                if self._left < 0:
+                    raise ValueError(f"the answer is longer than {LONGEST_ANSWER} bytes")
+            self._take(data)
+        except Exception:
+            self._finished.errback()
+            self._close()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._finished.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self._finished.callback(None)
+        else:
+            self._finished.errback(reason)
+
+    def _close(self) -> None:
+        self._connection().loseConnection()
+
+    def _connection(self) -> Any:  # Twisted's ``TransportProxyProducer``
+        return self.transport
 
 
-class _Problem(msgspec.Struct):
-    type: str
-    title: str = ""
-    detail: str = ""
-    id: str | None = None
-    attempts: int | None = None
-    sent: bool = False
-
-
-def _refusal(status: int, headers: Headers, body: bytes) -> Refusal:
-    after = headers.getRawHeaders("retry-after", [""])[0]
-    retry_after = float(after) if after.isascii() and after.isdecimal() else None
-    try:
-        told = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        detail = f"HTTP {status}, and no problem that tells why: is there a relay at this address?"
-        return Refusal("unexpected-answer", status, detail=detail, retry_after=retry_after, body=body)
-    word = told.type.rpartition("/")[2]
-    return Refusal(word, status, told.title, told.detail, retry_after, told.id, told.attempts, told.sent, body)
+def _seconds(headers: Headers) -> float | None:
+    """``Retry-After``, where it is a number."""
+    after: str = headers.getRawHeaders("retry-after", [""])[0]
+    return float(after) if after.isascii() and after.isdecimal() else None
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -14,8 +14,8 @@ class BadFrame(ValueError):
 class Registered(msgspec.Struct, frozen=True):
     """The first frame of a session."""
 
-    agent: str
     session: str
+    agent: str | None = None  #: None: the session only publishes
     queued: int = 0  #: messages that wait
     heartbeat: float = 30.0  #: seconds
     ack_wait: float = 30.0  #: seconds until an unacknowledged message is sent again; 0 = never
@@ -24,6 +24,7 @@ class Registered(msgspec.Struct, frozen=True):
     durable: bool = True
     server: str = ""
     node: str = ""
+    expires_at: str | None = None  #: of the token
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -41,6 +42,40 @@ class Delivery(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
 
 
+class Deliveries(msgspec.Struct, frozen=True):
+    """A ``messages`` frame."""
+
+    messages: list[Delivery] = []
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """An ``acked`` frame: these are on the relay's disk; ``unknown`` it did not wait for (any more)."""
+
+    ids: list[str] = []
+    unknown: list[str] = []
+
+
+class Result(msgspec.Struct):
+    """A ``result`` frame. What became of the message is read from ``body``, the frame as it came."""
+
+    ref: str = ""
+    problem: msgspec.Raw = msgspec.Raw(b"")
+    body: bytes = b""
+
+
+class Authenticated(msgspec.Struct, frozen=True):
+    """An ``authenticated`` frame: the fresh token is good."""
+
+    expires_at: str | None = None
+
+
+class Pong(msgspec.Struct, frozen=True):
+    """A ``pong`` frame."""
+
+    ref: str | None = None
+    time: str = ""  #: the relay's
+
+
 class Holder(msgspec.Struct, frozen=True):
     """Who holds the agent that we wanted."""
 
@@ -55,10 +90,11 @@ class Error(msgspec.Struct, frozen=True):
     code: str = ""
     detail: str = ""
     id: str | None = None
+    ref: str | None = None
     holder: Holder | None = None
 
 
-Frame = Registered | Delivery | Error
+Frame = Registered | Delivery | Deliveries | Acked | Result | Authenticated | Pong | Error
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -69,6 +105,11 @@ _head: Final = msgspec.json.Decoder(_Head)
 _kinds: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "registered": msgspec.json.Decoder(Registered),
     "message": msgspec.json.Decoder(Delivery),
+    "messages": msgspec.json.Decoder(Deliveries),
+    "acked": msgspec.json.Decoder(Acked),
+    "result": msgspec.json.Decoder(Result),
+    "authenticated": msgspec.json.Decoder(Authenticated),
+    "pong": msgspec.json.Decoder(Pong),
     "error": msgspec.json.Decoder(Error),
 }
 
@@ -80,4 +121,7 @@ def parse(data: bytes) -> Frame | None:
         frame: Frame | None = decoder.decode(data) if decoder is not None else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame(f"not a frame of the protocol: {error}"[:200]) from None
+    if isinstance(frame, Result):
+        frame.body = data
+        frame.problem = msgspec.Raw(bytes(frame.problem))
     return frame

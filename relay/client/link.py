@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from relay import __version__
 from relay.client.address import Address
 from relay.client.policy import Ending
+from relay.client.tokens import bearer
 from relay.core.wire import SUBPROTOCOL
 
 CLOSE_SECONDS: Final = 5.0  #: from a close frame to the end of the TCP connection
@@ -193,7 +194,7 @@ class LinkFactory(WebSocketClientFactory):
             address.websocket,
             protocols=[SUBPROTOCOL],
             useragent=f"relay/{__version__}",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers=bearer(token),
             reactor=clock,
         )
         if ":" in address.host:

@@ -73,23 +73,23 @@ class Message:
 
         Raises UnicodeDecodeError when they are not.
         """
-        if self._is_text:
+        if self._is_text and self.encoding is None:
             return str(json.loads(self.raw))
-        return self.body.decode()
+        return self.body.decode(_charset(self.content_type) if self._is_text else "utf-8")
 
     @cached_property
     def body(self) -> bytes:
         """What was posted, byte for byte."""
         if self.encoding == "base64":
             return base64.b64decode(json.loads(self.raw), validate=True)
-        if self._is_text:
+        if self._is_text:  # and no base64
             return self.text.encode(_charset(self.content_type))
         return self.raw
 
     @property
     def _is_text(self) -> bool:
         # By the content type and never by its looks: a JSON string that was posted as JSON keeps its quotes.
-        return self.encoding is None and self.content_type.lower().lstrip().startswith("text/")
+        return self.content_type.lower().lstrip().startswith("text/")
 
     @property
     def life(self) -> float:

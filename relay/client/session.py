@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from relay.client.desk import Desk
-from relay.client.frames import BadFrame, Delivery, Error, Registered, parse
+from relay.client.frames import BadFrame, Deliveries, Delivery, Error, Frame, Registered, parse
 from relay.client.link import Link
 from relay.client.message import Message
 from relay.client.policy import Ending
@@ -41,7 +41,8 @@ class State(enum.Enum):
 class Session:
     """Registers, hands messages to the desk, and notices when the relay is gone.
 
-    ``hello`` is the ``register`` frame. ``joined`` is called with the answer. ``max_bytes`` bounds the payloads in
+    ``hello`` is the ``register`` frame. ``told`` is called with each frame that is not a message, the answer to
+    ``hello`` first. ``max_bytes`` bounds the payloads in
     hand: past that the relay is asked to send nothing new, until half of it has been handled.
     """
 
@@ -53,14 +54,14 @@ class Session:
         *,
         max_in_flight: int,
         max_bytes: int,
-        joined: Callable[[Registered], None],
+        told: Callable[[Frame], object],
     ) -> None:
         self._hello = hello
         self._desk = desk
         self._clock = clock
         self._max_in_flight = max_in_flight
         self._max_bytes = max_bytes
-        self._joined = joined
+        self._told = told
         self._window = max_in_flight  # as the relay knows it
         self._state = State.CONNECTING
         self._link: Link | None = None
@@ -69,6 +70,7 @@ class Session:
         self._complaint = ""  # the last ``error`` frame's
         self._timer: IDelayedCall = clock.callLater(OPENING_SECONDS, self.abort)
         self._agent = ""
+        self._acks: list[str] | None = None  # gathered while a frame is being handled
         self.ended: Deferred[Ending] = Deferred()
 
     @property
@@ -100,12 +102,16 @@ class Session:
             self._complaint = ""  # it had nothing to do with an end that comes later
         match frame:
             case Delivery() if self._registered_at is not None:
-                self._desk.take(Message.of(frame, self._agent))
-                self._adjust()
+                self._take([frame])
+            case Deliveries() if self._registered_at is not None:
+                self._take(frame.messages)
             case Registered() if self._state is State.REGISTERING:
                 self._begin(frame)
             case Error():
                 self._complain(frame)
+                self._told(frame)
+            case _ if frame is not None and self.live:
+                self._told(frame)
 
     def lost(self, ending: Ending) -> None:
         if self._state is State.OVER:
@@ -120,19 +126,29 @@ class Session:
 
     # what the agent asks for
 
-    def say(self, frame: bytes) -> None:
-        """Send a frame, if the relay would listen; otherwise it is left out."""
-        if self._link is not None and self.live:
-            self._link.send(frame)
-            self._adjust()
+    def say(self, frame: bytes) -> bool:
+        """Send a frame, if the relay would listen; otherwise it is left out, and this is False."""
+        if self._link is None or not self.live:
+            return False
+        self._link.send(frame)
+        self._adjust()
+        return True
 
-    def pause(self) -> None:
-        """Ask the relay to send nothing new."""
-        self._max_in_flight = 0
+    def ack(self, id: str) -> None:
+        """Acknowledge it. Those of one frame's messages, as far as they are handled at once, go in one."""
+        if self._acks is not None:
+            self._acks.append(id)
+        else:
+            self.say(encode("ack", id=id))
+
+    def resize(self, max_in_flight: int) -> None:
+        """From now on so many may be in flight; 0: nothing new is to be sent."""
+        self._max_in_flight = max_in_flight
         self._adjust()
 
     def leave(self) -> None:
         """End the session in order; one that is not live yet is just dropped."""
+        self._say_acks()
         if self._link is not None and self.live:
             self._state = State.CLOSING
             self._link.close()
@@ -148,20 +164,33 @@ class Session:
 
     def _begin(self, frame: Registered) -> None:
         self._state = State.LIVE
-        self._agent = frame.agent
+        self._agent = frame.agent or ""
         self._registered_at = self._clock.seconds()
         self._timer.cancel()
         self._watch = Watch(
             self._clock,
             quiet=max(1.0, frame.heartbeat) + QUIET_MARGIN,
             grace=PONG_SECONDS,
-            ask=lambda: self.say(encode("ping")),
+            ask=self._ask,
             give_up=self._silent,
         )
         if frame.ack_wait > 0:
             self._report(max(SHORTEST_REPORT, frame.ack_wait / PROGRESS_PART))
-        self._joined(frame)
+        self._told(frame)
         self._adjust()
+
+    def _take(self, frames: Sequence[Delivery]) -> None:
+        self._acks = []
+        for frame in frames:
+            self._desk.take(Message.of(frame, self._agent))
+        self._say_acks()
+        self._acks = None
+        self._adjust()
+
+    def _say_acks(self) -> None:
+        ids, self._acks = self._acks, [] if self._acks is not None else None
+        if ids:
+            self.say(encode("ack", id=ids[0]) if len(ids) == 1 else encode("ack", ids=ids))
 
     def _report(self, interval: float) -> None:
         """Say regularly of what is in hand that it is: waiting here counts as well, for it was sent."""
@@ -179,6 +208,9 @@ class Session:
         if wanted != self._window and self._link is not None:
             self._window = wanted
             self._link.send(encode("window", max_in_flight=wanted))
+
+    def _ask(self) -> None:
+        self.say(encode("ping"))
 
     def _silent(self) -> None:
         self._complaint = "nothing came from the relay any more"

@@ -18,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.test.iosim import ConnectionCompleter, IOPump
 
-from relay.client import Agent, Joined, Message, Parted, Settings
+from relay.client import Agent, Feed, Joined, Message, Parted, Settings
 
 URL = "http://127.0.0.1:8080"
 PORT = 8080
@@ -96,6 +96,7 @@ class Stage:
     chance: Callable[[], float] = lambda: 0.5
     token: Any = None
     url: str = URL
+    feed: bool = False  # a session that only publishes, in place of the agent
 
     def __post_init__(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -106,17 +107,17 @@ class Stage:
         self.messages: list[Message] = []
         self.notices: list[Joined | Parted] = []
         self.pending: dict[str, Deferred[None]] = {}
-        self.agent = Agent(
-            self.url,
-            "desk-1",
-            self.handler or (self.hold if self.slow else self.collect),
-            reactor=self.reactor,
-            settings=self.settings,
-            token=self.token,
-            notice=self.notices.append,
-            chance=self.chance,
-            endpoint=TCP4ClientEndpoint(self.reactor, "127.0.0.1", PORT),
-        )
+        around: dict[str, Any] = {
+            "reactor": self.reactor,
+            "settings": self.settings,
+            "token": self.token,
+            "notice": self.notices.append,
+            "chance": self.chance,
+            "endpoint": TCP4ClientEndpoint(self.reactor, "127.0.0.1", PORT),
+        }
+        handler = self.handler or (self.hold if self.slow else self.collect)
+        self.agent = Agent(self.url, "desk-1", handler, **around)
+        self.presence: Agent | Feed = Feed(self.url, **around) if self.feed else self.agent
 
     async def collect(self, message: Message) -> None:
         """A handler that is content at once."""
@@ -139,7 +140,7 @@ class Stage:
         return self.twin.connections[-1]
 
     def start(self) -> Stage:
-        self.agent.startService()
+        self.presence.startService()
         return self
 
     def connect(self) -> RelayTwin:
@@ -215,7 +216,7 @@ class Stage:
         return self.notices[-1]
 
     def stop(self) -> Deferred[None]:
-        stopped = self.agent.stopService()
+        stopped = self.presence.stopService()
         self.flush()
         return stopped
 

@@ -10,8 +10,8 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
 from relay.client import Agent, Joined, Message, Nack, Settings
-from relay.client.agent import DEFAULT_MAX_FRAME
 from relay.client.link import LONGEST_HEAD
+from relay.client.settings import DEFAULT_MAX_FRAME
 from tests.client.support import LIFE, URL, Stage
 from tests.conftest import LoggedFailures
 
@@ -54,6 +54,7 @@ def test_its_first_frame_registers_with_what_it_was_asked_to_ask_for(make_stage:
         "ack_wait": 12.0,
         "max_frame": DEFAULT_MAX_FRAME,
         "on_duplicate": "replace",
+        "batch": True,
     }
 
 

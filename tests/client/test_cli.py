@@ -8,136 +8,25 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.error import ReactorNotRunning
-from twisted.internet.testing import MemoryReactorClock
-from twisted.test.iosim import ConnectionCompleter, IOPump
 from twisted.web.server import Site
 
 from relay import __version__
-from relay.client.cli import Work, execute
+from relay.client.cli import execute
 from relay.client.commands.common import Job, harmless, one_line
 from relay.client.commands.serve import command_line
 from relay.core.model import Reason
-from tests.client.support import LIFE, RelayTwin, TwinFactory
 from tests.client.test_publisher import DELIVERED, Doorway
+from tests.client.theatre import Theatre, Wire
 
 AGENTS = [
     {"agent": "desk-1", "connected": True, "queued": 0, "in_flight": 12, "client": "typist/2", "remote": "127.0.0.1"},
     {"agent": "kitchen", "connected": False, "queued": 1234, "last_seen": "2026-01-01T00:00:00.000Z"},
 ]
-
-
-class Theatre(MemoryReactorClock):
-    """A reactor, a relay behind one of its ports, and the scene to be played."""
-
-    def __init__(self, relay: Any) -> None:
-        super().__init__()
-        self.listenTCP(8080, relay)
-        self.scene: Callable[[], object] = self.play
-        self.code: int | None = None
-        self._pumps: list[IOPump] = []
-
-    def run(self) -> None:
-        self.running = self.hasRun = True
-        for call, args, fields in self.whenRunningHooks:
-            call(*args, **fields)
-        self.play()
-        self.scene()
-        assert not self.running, "the command has not ended"
-
-    def stop(self) -> None:
-        if not self.running:
-            raise ReactorNotRunning  # as the real one does
-        self.running = False
-        for call, args, fields in self.triggers["before"]["shutdown"]:
-            call(*args, **fields)
-        self.play()
-
-    def play(self) -> None:
-        """Connections succeed, and bytes move until all is said."""
-        while pump := ConnectionCompleter(self).succeedOnce():
-            self._pumps.append(pump)
-        for _ in range(5):
-            for pump in self._pumps:
-                pump.flush()
-
-    def fail(self) -> None:
-        ConnectionCompleter(self).failOnce()
-        self.advance(1)
-
-    def relay(self, *arguments: str, scene: Callable[[], object] | None = None) -> int:
-        """Type it, and play the scene; the exit code."""
-        self.scene = scene or self.play
-
-        def run(job: Job) -> int:
-            return Work(self, None).run(job)
-
-        return execute(arguments, run)
-
-
-class Wire:
-    """The relay's end of an agent's connection, in a theatre."""
-
-    def __init__(self) -> None:
-        self.factory: TwinFactory
-        self.theatre = Theatre(None)
-        self.factory = TwinFactory(self.theatre)
-        self.theatre.tcpServers[0] = (8080, self.factory, 50, "")
-
-    @property
-    def relay(self) -> RelayTwin:
-        return self.factory.connections[-1]
-
-    def say(self, kind: str, **fields: Any) -> None:
-        self.relay.sendMessage(json.dumps({"type": kind, **fields}).encode())
-        self.theatre.play()
-
-    def register(self, **fields: Any) -> None:
-        self.say("registered", **{"agent": "desk-1", "session": "s1", **fields})
-
-    def push(self, id: str, payload: Any, content_type: str = "text/plain", **fields: Any) -> None:
-        self.say("message", id=id, payload=payload, content_type=content_type, **{**LIFE, **fields})
-
-    def answers(self, *kinds: str) -> list[str]:
-        """The ids that were answered so."""
-        return [frame["id"] for frame in self.relay.frames if frame["type"] in kinds]
-
-
-@pytest.fixture(autouse=True)
-def same_signals() -> Iterator[None]:
-    """A command that ends gives the signals back to their defaults: the tests want theirs."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RELAY_URL", "RELAY_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def door() -> Doorway:
-    return Doorway()
-
-
-@pytest.fixture
-def theatre(door: Doorway) -> Theatre:
-    return Theatre(Site(door))
-
-
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
 
 
 def type_in(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
@@ -215,12 +104,16 @@ def test_no_relay_is_one_line_and_a_failure(capfd: Any) -> None:
     )
 
 
+def decided(status: str, line: int = 1) -> bytes:
+    return json.dumps({"line": line, "id": "m1", "agent": "a", "status": status}).encode() + b"\n"
+
+
 def test_a_batch_is_told_by_what_became_of_its_lines(
     theatre: Theatre, door: Doorway, tmp_path: Path, capfd: Any
 ) -> None:
     file = tmp_path / "orders.ndjson"
     file.write_bytes(b'{"agent": "a", "payload": 1}\nnonsense\n')
-    door.body = b'{"line": 2, "problem": {"type": "/problems/invalid-json"}}\n{"line": 1, "status": "delivered"}\n'
+    door.body = b'{"line": 2, "problem": {"type": "/problems/invalid-json"}}\n' + decided("delivered")
     assert theatre.relay("send", "--batch", str(file)) == 1
     beside = tmp_path / "orders.ndjson.failed"
     assert capfd.readouterr() == (f"2 lines: 1 delivered, 1 failed (see {beside})\n", "")
@@ -234,7 +127,7 @@ def test_a_batch_without_failures_leaves_no_file_of_them(
     theatre: Theatre, door: Doorway, tmp_path: Path, status: str, code: int
 ) -> None:
     (tmp_path / "orders").write_bytes(b'{"agent": "a", "payload": 1}')
-    door.body = b'{"line": 1, "status": "%s"}\n' % status.encode()
+    door.body = decided(status)
     assert theatre.relay("send", "--batch", str(tmp_path / "orders")) == code
     assert [each.name for each in tmp_path.iterdir()] == ["orders"]
 
@@ -448,7 +341,7 @@ def test_agents_are_listed_in_aligned_columns(theatre: Theatre, door: Doorway, c
         "desk-1   connected       0         12  -      -                         typist/2  127.0.0.1",
         "kitchen  away         1234          0  -      2026-01-01T00:00:00.000Z  -         -",
     ]
-    assert door.requests[0].args == {b"limit": [b"5"], b"connected": [b"false"], b"prefix": [b"desk-"]}
+    assert door.requests[0].args == {b"limit": [b"6"], b"connected": [b"false"], b"prefix": [b"desk-"]}
 
 
 def test_agents_are_one_object_a_line_when_json_is_wanted(theatre: Theatre, door: Doorway, capfd: Any) -> None:
@@ -463,7 +356,7 @@ def test_pages_are_followed_up_to_the_limit(theatre: Theatre, door: Doorway, cap
     told, complaints = capfd.readouterr()
     assert len(told.splitlines()) == 5
     assert "more than 4" in complaints
-    assert [request.args.get(b"cursor") for request in door.requests] == [None, [b"c/1"]]
+    assert [request.args.get(b"cursor") for request in door.requests] == [None, [b"c/1"], [b"c/1"]]
 
 
 def test_no_agents_are_told_in_words(theatre: Theatre, door: Doorway, capfd: Any) -> None:

@@ -1,50 +1,28 @@
-"""``relay agents``: who is known to a relay."""
+"""``relay agents`` and ``relay disconnect``: who is known to a relay, and who is to leave."""
 
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlencode
 
 import click
-import msgspec
 
-from relay.client.address import Address
-from relay.client.commands.common import DELIVERED, Run, Shift, one_line, say, url_option
-from relay.client.door import Door, Unreachable
-
-PAGE: Final = 1000
-TIMEOUT: Final = 30.0  #: seconds for a page
+from relay.client.commands.common import (
+    AGENT,
+    DONE,
+    FAILED,
+    Place,
+    Run,
+    Shift,
+    at_relay,
+    json_option,
+    limited,
+    one_line,
+    table,
+)
+from relay.client.views import PAGE, AgentView
 
 HEADINGS: Final = ("AGENT", "STATE", "QUEUED", "IN FLIGHT", "SINCE", "LAST SEEN", "CLIENT", "REMOTE")
-_NUMBERS: Final = (2, 3)  # the columns of these
-
-
-class Row(msgspec.Struct):
-    """An agent, as far as it is printed."""
-
-    agent: str
-    connected: bool = False
-    queued: int = 0
-    in_flight: int = 0
-    since: str | None = None
-    last_seen: str | None = None
-    client: str | None = None
-    remote: str | None = None
-
-    def cells(self) -> tuple[str, ...]:
-        """What stands in its line."""
-        state = "connected" if self.connected else "away"
-        numbers = (str(self.queued), str(self.in_flight))
-        texts = (self.since, self.last_seen, self.client, self.remote)
-        return (self.agent, state, *numbers, *(one_line(text) if text else "-" for text in texts))
-
-
-_row: Final = msgspec.json.Decoder(Row).decode
-
-
-class _Page(msgspec.Struct):
-    items: list[msgspec.Raw]
-    next: str | None = None
+NUMBERS: Final = (2, 3)  # the columns of these
 
 
 @click.command(
@@ -58,65 +36,59 @@ Examples:
 @click.option("--connected/--away", default=None, help="Only those who are connected, or only those who are not.")
 @click.option("--prefix", default="", help="Only those whose name begins so.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=10_000, show_default=True, help="At most so many.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
-@url_option
+@json_option
+@at_relay
 @click.pass_obj
-def agents(run: Run, connected: bool | None, prefix: str, limit: int, as_json: bool, url: str) -> int:
+def agents(run: Run, connected: bool | None, prefix: str, limit: int, as_json: bool, place: Place) -> int:
     """List the agents that the relay knows, in the order of their names."""
 
     async def job(shift: Shift) -> int:
-        door = Door(Address.parse(url), reactor=shift.reactor, token=shift.token)
+        admin = place.admin(shift)
         try:
-            found, more = await _fetch(door, connected, prefix, limit)
+            found = await limited(limit)(admin.agents(connected=connected, prefix=prefix, page=min(PAGE, limit + 1)))
         finally:
-            await door.close()
-        for line in found if as_json else _table(found):
+            await admin.close()
+        for line in [agent.body for agent in found] if as_json else _table(found):
             click.echo(line)
-        if more:
-            say(f"there are more than {limit}: see --limit")
-        return DELIVERED
+        return DONE
 
     return run(job)
 
 
-async def _fetch(door: Door, connected: bool | None, prefix: str, limit: int) -> tuple[list[bytes], bool]:
-    """The agents, each as its JSON, and whether there are more."""
-    found: list[bytes] = []
-    cursor: str | None = None
-    while len(found) < limit:
-        query = {"limit": str(min(PAGE, limit - len(found)))}
-        query |= {"connected": str(connected).lower()} if connected is not None else {}
-        query |= {"prefix": prefix} if prefix else {}
-        query |= {"cursor": cursor} if cursor is not None else {}
-        page = _read((await door.request("GET", f"/v1/agents?{urlencode(query)}", timeout=TIMEOUT)).body)
-        found += [bytes(item) for item in page.items]
-        if page.next is None or not page.items:
-            return found, False
-        cursor = page.next
-    return found, True
+@click.command(
+    short_help="Close the session of an agent.",
+    epilog="""\b
+Examples:
+  relay disconnect desk-1
+\b
+Exit codes: 0 it was connected, and is no more, 1 it was not connected, or the
+relay said no.""",
+)
+@click.argument("agent", type=AGENT)
+@at_relay
+@click.pass_obj
+def disconnect(run: Run, agent: str, place: Place) -> int:
+    """Close the session of AGENT, which may come back after 30 seconds. What is with it goes back to its queue."""
+
+    async def job(shift: Shift) -> int:
+        admin = place.admin(shift)
+        try:
+            was_there = await admin.disconnect(agent)
+        finally:
+            await admin.close()
+        click.echo(f"{agent} is disconnected" if was_there else f"{agent} was not connected")
+        return DONE if was_there else FAILED
+
+    return run(job)
 
 
-def _read(body: bytes) -> _Page:
-    try:
-        page = msgspec.json.decode(body, type=_Page)
-        for item in page.items:
-            _row(item)
-        return page
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Unreachable(f"what answered is not a relay: {error}") from None
+def _table(found: list[AgentView]) -> list[str]:
+    return table(HEADINGS, [_cells(agent) for agent in found], NUMBERS) if found else ["no agents"]
 
 
-def _table(found: list[bytes]) -> list[str]:
-    """Aligned lines under their headings; texts to the left, numbers to the right."""
-    if not found:
-        return ["no agents"]
-    rows = [HEADINGS, *(_row(each).cells() for each in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    return ["  ".join(_align(row, widths)).rstrip() for row in rows]
-
-
-def _align(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    return [
-        cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
+def _cells(agent: AgentView) -> tuple[str, ...]:
+    """What stands in its line."""
+    state = "connected" if agent.connected else "away"
+    numbers = (str(agent.queued), str(agent.in_flight))
+    texts = (agent.since, agent.last_seen, agent.client, agent.remote)
+    return (agent.agent, state, *numbers, *(one_line(text) if text else "-" for text in texts))

@@ -12,11 +12,13 @@ import msgspec
 from twisted.internet.defer import CancelledError
 
 from relay import __version__
-from relay.client.agent import Agent, Joined, Parted, Settings
-from relay.client.commands.common import AGENT, DELIVERED, FAILED, Run, Shift, harmless, say, url_option
+from relay.client.agent import Agent
+from relay.client.commands.common import AGENT, DELIVERED, FAILED, Place, Run, Shift, at_relay, harmless, say
 from relay.client.desk import Handler
 from relay.client.message import Message, Nack
+from relay.client.presence import Joined, Parted
 from relay.client.program import Shell
+from relay.client.settings import Settings
 
 _ONE_LINE: Final = bytes.maketrans(b"\r\n", b"  ")  # in JSON these stand between values only
 
@@ -45,7 +47,8 @@ which sends it again later.""",
               help="Seconds until the relay sends a message again.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(1, 86400), default=3600.0, show_default=True,
               help="Seconds that CMD may take; then it is ended, and the message given back.")  # fmt: skip
-@url_option
+@click.option("--poll", is_flag=True, help="By long polls, where no WebSocket gets through.")
+@at_relay
 @click.pass_obj
 def listen(
     run: Run,
@@ -56,7 +59,8 @@ def listen(
     on_duplicate: str | None,
     ack_wait: float,
     timeout: float,
-    url: str,
+    poll: bool,
+    place: Place,
 ) -> int:
     """Receive the messages of AGENT: print them, or run a program for each.
 
@@ -72,13 +76,14 @@ def listen(
         ack_wait=ack_wait,
         on_duplicate=on_duplicate,
         patience=timeout,
+        poll=poll,
     )
 
     async def job(shift: Shift) -> int:
         handler = (
             _runner(Shell(shift.reactor, command)) if command is not None else _printer(as_json, sys.stdout.buffer)
         )
-        listener = Listener(url, agent, handler, settings, count, shift)
+        listener = Listener(place, agent, handler, settings, count, shift)
         return await listener.listen()
 
     return run(job)
@@ -88,20 +93,20 @@ class Listener:
     """One run of the command: an agent, and how many messages it still wants."""
 
     def __init__(
-        self, url: str, agent: str, handler: Handler, settings: Settings, count: int | None, shift: Shift
+        self, place: Place, agent: str, handler: Handler, settings: Settings, count: int | None, shift: Shift
     ) -> None:
-        self._url = url
+        self._url = place.url
         self._handler = handler
         self._left = count
         self._shift = shift
         self._code = DELIVERED
         self._agent = Agent(
-            url,
+            place.url,
             agent,
             self._handle,
             reactor=shift.reactor,
             settings=settings,
-            token=shift.token,
+            token=place.token(shift),
             notice=self._notice,
         )
 

@@ -11,13 +11,12 @@ import click
 from click.core import ParameterSource
 
 from relay.client.commands.batch import send_file
-from relay.client.commands.common import AGENT, DELIVERED, FAILED, QUEUED, Run, Shift, one_line, say, url_option
-from relay.client.door import Refused
-from relay.client.publisher import Answer, Publisher
+from relay.client.commands.common import AGENT, DELIVERED, FAILED, QUEUED, Place, Run, Shift, at_relay, one_line, say
+from relay.client.outgoing import TEXT, Answer
+from relay.client.refusal import Refused
 from relay.core.limits import MIB
 from relay.core.model import Reason
 
-TEXT: Final = "text/plain; charset=utf-8"
 LARGEST: Final = 64 * MIB  #: bytes that are read at all; how many are taken is for the relay to say
 
 WHY: Final[dict[str, str]] = {
@@ -70,7 +69,7 @@ Exit codes: 0 delivered, 3 queued or accepted, 1 failed.""",
 )
 @click.option("--callback", metavar="URL", help="Where the relay tells what became of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the relay's answer as it came.")
-@url_option
+@at_relay
 @click.pass_obj
 def send(
     run: Run,
@@ -87,19 +86,19 @@ def send(
     headers: tuple[str, ...],
     callback: str | None,
     as_json: bool,
-    url: str,
+    place: Place,
 ) -> int:
     """Send a message to AGENT: TEXT, a file, or what comes on standard input."""
     if batch is not None:
-        _alone("batch", "url")
-        return run(lambda shift: send_file(shift, url, batch))
+        _alone("batch", "url", "token_file")
+        return run(lambda shift: send_file(shift, place, batch))
     if agent is None:
         raise click.UsageError("Missing argument 'AGENT'.")
     payload, guessed = _payload(text, path)
     given = _headers(headers)
 
     async def job(shift: Shift) -> int:
-        publisher = Publisher(url, reactor=shift.reactor, token=shift.token)
+        publisher = place.publisher(shift)
         try:
             answer = await publisher.send(
                 agent,
