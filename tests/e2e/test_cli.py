@@ -219,3 +219,56 @@ def test_the_examples_of_the_library_do_what_they_say(terminal: Terminal) -> Non
         assert publisher.output.lines[-1].startswith(printed)
     assert agent.end(signal.SIGINT) == 0
     assert "Guten Morgen" in agent.output.lines
+
+
+def test_a_message_is_looked_at_and_taken_back(terminal: Terminal) -> None:
+    sent = json.loads(terminal.type("send", "looked", "hello", "--json").stdout)
+    status = terminal.type("status", sent["id"])
+    assert (status.returncode, status.stdout.split()[0]) == (3, "queued")
+    assert sent["id"] in terminal.type("queue", "looked").stdout
+    assert terminal.type("cancel", sent["id"]).returncode == 0
+    assert terminal.type("status", sent["id"]).stdout.startswith("cancelled for looked")
+    assert "too-late" in terminal.type("cancel", sent["id"]).stderr
+    terminal.type("send", "looked", "again")
+    assert terminal.type("queue", "looked", "--empty").stdout == "1 cancelled\n"
+
+
+def test_a_dead_letter_is_sent_again(terminal: Terminal) -> None:
+    listener = terminal.start(sys.executable, str(ROOT / "examples/agent.py"), terminal.relay.url, "picky")
+    listener.see("registered as picky")
+    terminal.type("send", "picky", " ")
+    letters = terminal.type("dead", "list", "--json").stdout.splitlines()
+    letter = next(found for found in map(json.loads, letters) if found["agent"] == "picky")
+    assert letter["reason"] == "rejected"
+    assert listener.end(signal.SIGINT) == 0
+    assert terminal.type("dead", "requeue", letter["id"]).returncode == 0
+    assert terminal.listen("picky", "--count", "1").end() == 0
+    assert terminal.type("dead", "remove", letter["id"]).returncode == 1
+
+
+def test_events_are_watched_and_an_agent_is_disconnected(terminal: Terminal) -> None:
+    watching = terminal.start(*RELAY, "events", "--agent", "watched", "--count", "2")
+    watching.see("watching")
+    terminal.listen("watched")
+    assert terminal.type("disconnect", "watched").stdout == "watched is disconnected\n"
+    assert watching.end() == 0
+    assert [line.split()[1] for line in [*watching.output.lines][1:]] == ["agent.connected", "agent.disconnected"]
+
+
+def test_an_agent_may_poll(terminal: Terminal) -> None:
+    terminal.type("send", "polled", "first")
+    listener = terminal.listen("polled", "--poll", "--count", "2")
+    listener.see("^first$")
+    assert terminal.type("send", "polled", "second", "--wait", "20").returncode == 0
+    assert listener.end() == 0
+    assert listener.output.lines[-1] == "second"
+    assert re.search(r"polled +\w+ +0 +0 ", terminal.type("agents").stdout)
+
+
+def test_a_batch_that_is_typed_again_is_not_sent_twice(terminal: Terminal, tmp_path: Path) -> None:
+    file = tmp_path / "orders"
+    file.write_text("".join(f'{{"agent": "batched", "payload": {n}, "wait": 0}}\n' for n in range(300)))
+    for _ in range(2):
+        sent = terminal.type("send", "--batch", str(file))
+        assert (sent.returncode, sent.stdout) == (3, "300 lines: 300 queued\n")
+    assert len(terminal.type("queue", "batched", "--json").stdout.splitlines()) == 300
