@@ -7,7 +7,7 @@ PYTEST = $(PY) -m pytest
 # Two at a time, a file's tests together; the long ones come first (tests/conftest.py).
 SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: help setup run test lint types unit e2e nightly bench wheel format clean
+.PHONY: help setup run test lint types unit e2e nightly bench bench-accept wheel format clean
 
 help:
 	@echo "make run      start the relay on 127.0.0.1:8080, its store in relay.db"
@@ -15,7 +15,8 @@ help:
 	@echo "make setup    only make the environment (.venv)"
 	@echo "make lint | types | unit | e2e    one part of make test"
 	@echo "make nightly  the faults with larger numbers"
-	@echo "make bench    measure, beside a peer"
+	@echo "make bench    measure, beside a peer; fails if the relay has become slower (15 minutes)"
+	@echo "make bench-accept    what was measured last is what later runs are held against"
 	@echo "make wheel    build dist/*.whl"
 	@echo "make format   lay out the source as lint wants it"
 	@echo "make clean    remove what the above made, but for relay.db"
@@ -27,7 +28,7 @@ setup: .venv/tested
 	@touch $@
 
 .venv/tested: setup.cfg pyproject.toml .ci/setup
-	@PYTHON="$(PYTHON)" sh .ci/setup ".[test]"
+	@PYTHON="$(PYTHON)" sh .ci/setup ".[test,bench]"
 	@touch .venv/installed $@
 
 run: .venv/installed
@@ -55,6 +56,9 @@ nightly: .venv/tested
 
 bench: .venv/tested
 	$(PY) -m bench
+
+bench-accept: .venv/tested
+	$(PY) -m bench --accept
 
 wheel: .venv/installed
 	@rm -rf build dist

@@ -1,4 +1,4 @@
-"""The load generator's process: a job comes in by stdin, its sample goes out by stdout, both as JSON.
+"""The load generator's process: a job comes in by stdin, in a line; its sample goes out by stdout; both as JSON.
 
 A process of its own, so that its garbage, its caches and its CPU seconds are nobody else's.
 """
@@ -12,10 +12,13 @@ from pathlib import Path
 
 import msgspec
 
-from bench.workloads import WORKLOADS, Job, Sample, Stage
+from bench.beside import BESIDE
+from bench.job import Job, Sample
+from bench.stage import Stage
+from bench.workloads import WORKLOADS
 
 ROOT = Path(__file__).parents[1]
-PATIENCE = 600.0  #: seconds; every step of a job has a time limit of its own
+PATIENCE = 1800.0  #: seconds; every step of a job has a time limit of its own
 
 
 class LoadFailed(Exception):
@@ -32,12 +35,13 @@ def generate(job: Job) -> Sample:
 
 
 def main() -> None:
-    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    job = msgspec.json.decode(sys.stdin.buffer.readline(), type=Job)
     # Nothing here makes cycles that matter, and a collection in mid-run would be seen in p99.
     gc.disable()
     stage = Stage(job)
     try:
-        sample = WORKLOADS[job.workload].run(stage)
+        act = BESIDE.get(job.workload) or WORKLOADS[job.workload].acts[job.act]
+        sample = act(stage)
     finally:
         stage.loop.close()
     sys.stdout.buffer.write(msgspec.json.encode(sample))

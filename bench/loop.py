@@ -12,10 +12,11 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 WRITABLE = select.EPOLLOUT
-CHUNK = 64 * 1024
+CHUNK = 256 * 1024
 EVENTS = 1024
 LONGEST_SLEEP = 0.5
 
@@ -24,16 +25,33 @@ class Stuck(Exception):
     """The time is over, and what was waited for has not come. The text says how far it came."""
 
 
+class HasNumber(Protocol):
+    """A socket, or any other file."""
+
+    def fileno(self) -> int: ...
+
+
+class Watched(Protocol):
+    """Who is told that a file is ready."""
+
+    @property
+    def socket(self) -> HasNumber: ...
+
+    def ready(self, events: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Loop:
     """One thread's sockets and timers."""
 
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, Watched] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
-    def watch(self, line: Line, events: int) -> None:
+    def watch(self, line: Watched, events: int) -> None:
         number = line.socket.fileno()
         if number in self._lines:
             self._poll.modify(number, events)
@@ -41,10 +59,15 @@ class Loop:
             self._lines[number] = line
             self._poll.register(number, events)
 
-    def forget(self, line: Line) -> None:
+    def forget(self, line: Watched) -> None:
         number = line.socket.fileno()
         del self._lines[number]
         self._poll.unregister(number)
+
+    @staticmethod
+    def now() -> float:
+        """Seconds, by the clock of ``later``."""
+        return time.perf_counter()
 
     def later(self, seconds: float, call: Callable[[], None]) -> None:
         heapq.heappush(self._timers, (time.perf_counter() + seconds, next(self._order), call))

@@ -19,7 +19,7 @@ PEER: Final = Path(__file__).parent / "peers" / "fastify-ws"
 LISTENING: Final = re.compile(r"(?:relay|peer) listening on http://127\.0\.0\.1:(\d+)")
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 20.0
-POLL_SECONDS: Final = 0.02
+POLL_SECONDS: Final = 0.01
 
 
 class CannotStart(Exception):
@@ -34,6 +34,7 @@ class Server:
     pid: int
     port: int
     log: Path
+    started: float  #: seconds from its first instruction until it listened
 
     def said(self) -> str:
         """The end of its log."""
@@ -75,11 +76,13 @@ def running(name: str, folder: Path) -> Iterator[Server]:
     command = SERVERS[name](folder)
     log = folder / f"{name}.log"
     with log.open("wb") as output:
+        began = time.monotonic()
         process = subprocess.Popen(
             command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         try:
-            yield Server(name, process.pid, await_port(process, log), log)
+            port = await_port(process, log)
+            yield Server(name, process.pid, port, log, time.monotonic() - began)
         finally:
             stop(process)
 
