@@ -73,3 +73,10 @@ class Problem(Exception):
             "detail": self.detail,
             **self.fields,
         }
+
+
+class Unsound(Problem):
+    """A request that two readers in a row may take for different ones: after it nothing more is read."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("invalid-request", detail)

@@ -27,6 +27,8 @@ class Chunks(_ChunkedTransferDecoder):
         whole = super()._dataReceived_CHUNK_LENGTH()
         if whole and self.length > LARGEST:
             raise _MalformedChunkedDataError("a chunk of that size is not meant")
+        if not whole and b"\n" in self._buffer:
+            raise _MalformedChunkedDataError("a line ends with CR LF")
         return whole
 
     def _dataReceived_TRAILER(self) -> bool:  # noqa: N802  Twisted's name

@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from relay.core.limits import Limits
-from relay.core.problems import Problem
+from relay.core.problems import Problem, Unsound
 from relay.edge import head
 from relay.edge.answer import last_words, of_problem
 from relay.edge.chunks import Chunks
@@ -101,7 +101,7 @@ class GateChannel(HTTPChannel):
         if self._successor is not None and self._ahead:
             data, self._ahead = self._ahead, b""
             self._successor.dataReceived(data)
-        return self._phase is not Phase.REFUSED
+        return self._phase not in (Phase.REFUSED, Phase.CLOSING)
 
     def _take_head(self) -> bytes:
         """A whole and sound head from what came; empty if it is not whole, or was refused."""
@@ -144,10 +144,12 @@ class GateChannel(HTTPChannel):
         try:
             request.begin(self._command, self._path, self._version, self.length)
         except Problem as problem:
-            if self.length != 0:
+            if self.length != 0 or isinstance(problem, Unsound):
                 self.refuse(problem)
                 return
             request.refusal = problem
+        if request.wants_upgrade:
+            self.persistent = False
         self._phase = Phase.BODY
         self._body_began = self.site.clock.seconds()
         self.brought(0)

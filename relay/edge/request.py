@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
-from relay.core.problems import Problem
+from relay.core.problems import Problem, Unsound
 from relay.edge.answer import Answer, of_problem
 
 if TYPE_CHECKING:
@@ -51,6 +51,17 @@ class DoorRequest(Request):
         """The values of a header, one for each time it was given."""
         return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(name, ())]
 
+    @property
+    def wants_upgrade(self) -> bool:
+        """Does it ask to go on as WebSocket?
+
+        Whoever stands before us may believe that it does, whatever it is answered, and pass on what are frames to its
+        client. So nothing that follows is ever read as a request.
+        """
+        return self.requestHeaders.hasHeader(b"upgrade") and any(
+            "websocket" in value.lower() for value in self.values(b"upgrade")
+        )
+
     def answer(self, answer: Answer) -> None:
         """Answer, and be done. Called while the request is being read: nobody has hung up yet."""
         self.write(self.prepare(answer))
@@ -62,6 +73,9 @@ class DoorRequest(Request):
         self.setResponseCode(answer.status, answer.phrase)
         for name, value in answer.headers:
             self.responseHeaders.setRawHeaders(name, [value])
+        if self.wants_upgrade:
+            said = [value for name, value in answer.headers if name == b"Connection"]
+            self.responseHeaders.setRawHeaders(b"Connection", [b", ".join([*said, b"close"])])
         if answer.status != 204:
             self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(answer.body)])
         return answer.body
@@ -93,7 +107,7 @@ class DoorRequest(Request):
         """Split the target into ``path`` and ``query``; the host that is meant is returned."""
         match = _TARGET.fullmatch(target)
         if match is None or not (match["path"] or match["scheme"]):
-            raise Problem("invalid-request", "the request's target must be a path, or a URL of http or https")
+            raise Unsound("the request's target must be a path, or a URL of http or https")
         self.path, self.query = match["path"] or b"/", match["query"] or b""
         hosts = self.values(b"host")
         if match["scheme"] is None:
@@ -101,7 +115,7 @@ class DoorRequest(Request):
         authority = match["authority"].decode("latin-1")
         # The standard lets the URL win. A reader before us that believed the header would have judged another host.
         if hosts and hosts[0].lower() != authority.lower():
-            raise Problem("invalid-request", "the host of the request's URL must be the one in Host")
+            raise Unsound("the host of the request's URL must be the one in Host")
         return authority
 
     # -- the body

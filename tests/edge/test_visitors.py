@@ -135,9 +135,8 @@ def test_behind_a_proxy_the_rate_is_the_clients(build: Build) -> None:
 def test_agents_of_an_address_come_in_so_often_and_no_more(build: Build) -> None:
     house = build(limits=Limits(address_registrations=1))
     join(house)
-    client = house.connect()
-    assert refused(client, upgrade()) == "429 rate-limited 1"
-    assert client.ask(HEAD).status == 200
+    assert refused(house.connect(), upgrade()) == "429 rate-limited 1"
+    assert house.connect().ask(HEAD).status == 200
     assert house.site.counters.table()["address_registrations"] == 1
     house.pass_time(1.1)
     join(house)
