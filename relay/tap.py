@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -127,6 +128,7 @@ class Process:
     """The process around the service: how it is told to stop, and how it says how it ended."""
 
     notify_socket: str | None
+    watchdog: bool = False  #: does the manager want to hear from time to time that it lives?
     dying: bool = False
 
     def begin(self) -> None:
@@ -176,7 +178,7 @@ def makeService(options: Options) -> IService:
     """Build the relay. Settings that cannot be used end the process with one line."""
     try:
         config = load(options["config"], os.environ, options.settings())
-        return build(config, Process(os.environ.get("NOTIFY_SOCKET")))
+        return build(config, Process(os.environ.get("NOTIFY_SOCKET"), is_watched(os.environ)))
     except ConfigError as error:
         sys.exit(f"relay: {error}")
 
@@ -218,6 +220,8 @@ def build(config: Config, process: Process) -> RelayService:
     keeper = Doorkeeper(config.limits, counters, most=descriptors_allowed, open_now=descriptors_open)
     site.visitors.on_change = keeper.connections
     hub.every_tick(keeper.look)
+    if process.watchdog:
+        hub.every_tick(lambda: process.notify("WATCHDOG=1"))
     log.info(
         "relay {version}, store {store}, no authentication: {who} may connect",
         version=relay.__version__,
@@ -284,6 +288,14 @@ def spare_collector() -> None:
     gc.set_threshold(*COLLECTED)
 
 
+def is_watched(environ: Mapping[str, str]) -> bool:
+    """Does the service manager have a watchdog for this very process? (sd_watchdog_enabled(3))
+
+    It hears from us once a second, and so in time for every watchdog of more than that.
+    """
+    return bool(environ.get("WATCHDOG_USEC")) and environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+
+
 def descriptors_allowed() -> int:
     """How many file descriptors this process may have."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -292,6 +304,10 @@ def descriptors_allowed() -> int:
 def raise_descriptors() -> None:
     """Raise the soft limit of file descriptors to the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        # A service manager has set it, and may have forbidden to touch it.
+        log.info("up to {hard} file descriptors", hard=hard)
+        return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError) as error:

@@ -17,6 +17,14 @@ Header = tuple[bytes, bytes]
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
 
+#: To every answer, as the bytes of a head: it is taken for nothing but what it says it is, and its address is nobody's
+#: business.
+HARDENING: Final = b"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer"
+#: It is data, and loads nothing, and stands in no frame. A page of our own has a policy of its own.
+POLICY: Final = b"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'"
+#: Under TLS: a year (RFC 6797).
+STRICT_TRANSPORT: Final = b"Strict-Transport-Security: max-age=31536000"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -80,8 +88,8 @@ def of_outcome(outcome: Outcome, applied: str) -> Answer:
     return in_json(202 if outcome.status == "accepted" else 200, members, *headers)
 
 
-def last_words(answer: Answer, date: bytes) -> bytes:
-    """The bytes of an answer after which the connection is closed."""
+def last_words(answer: Answer, date: bytes, hardening: bytes) -> bytes:
+    """The bytes of an answer after which the connection is closed. ``hardening``: for browsers, but the policy."""
     headers: Iterable[Header] = (
         (b"Date", date),
         *answer.headers,
@@ -89,4 +97,5 @@ def last_words(answer: Answer, date: bytes) -> bytes:
         (b"Connection", b"close"),
     )
     lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    return b"HTTP/1.1 %d %b\r\n%b\r\n%b" % (answer.status, answer.phrase, lines, answer.body)
+    head = b"HTTP/1.1 %d %b\r\n%b%b\r\n%b\r\n\r\n" % (answer.status, answer.phrase, lines, hardening, POLICY)
+    return head + answer.body

@@ -275,7 +275,6 @@ class BatchDoor:
         types = request.values(b"content-type")
         if len(types) != 1 or types[0].partition(";")[0].strip().lower() != "application/x-ndjson":
             raise Problem("unsupported-media-type", "a batch is application/x-ndjson: one message a line")
-        request.setResponseCode(200)
-        request.responseHeaders.setRawHeaders(b"Content-Type", [b"application/x-ndjson"])
+        request.prepare_stream(b"application/x-ndjson")
         request.responseHeaders.setRawHeaders(b"Date", [request.site.date()])
         return Batch(request, self._hub, self._limits, self._clock, self._settings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IProtocol
 from twisted.web.http_headers import Headers
 
+from relay.edge.answer import POLICY
 from relay.edge.gate import GateChannel, Phase
 
 if TYPE_CHECKING:
@@ -70,6 +71,9 @@ class DoorChannel(GateChannel):
         # Twisted gives the transport some thirty pieces, and each of them is looked at.
         lines = [b"%b %b %b" % (version, code, reason)]
         lines += [b"%b: %b" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        lines.append(self.hardening)
+        if not headers.hasHeader(b"content-security-policy"):
+            lines.append(POLICY)
         self.transport.write(b"\r\n".join((*lines, b"", b"")))
 
     # -- the handover

@@ -74,8 +74,7 @@ class EventStream:
     def run(self, last_event_id: str | None) -> Deferred[None]:
         """Answer the request with events, those after ``last_event_id`` first. Fires when the stream has ended."""
         request = self._request
-        request.setResponseCode(200)
-        request.responseHeaders.setRawHeaders(b"Content-Type", [b"text/event-stream"])
+        request.prepare_stream(b"text/event-stream")
         request.responseHeaders.setRawHeaders(b"Cache-Control", [b"no-store"])
         request.notifyFinish().addBoth(lambda _: self._end())
         missed = self._missed(last_event_id)

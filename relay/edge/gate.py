@@ -17,7 +17,7 @@ from twisted.web.http import HTTPChannel
 from relay.core.limits import Limits
 from relay.core.problems import Problem, Unsound
 from relay.edge import head
-from relay.edge.answer import last_words, of_problem
+from relay.edge.answer import HARDENING, STRICT_TRANSPORT, last_words, of_problem
 from relay.edge.chunks import Chunks
 from relay.edge.deadline import Deadline
 
@@ -57,6 +57,7 @@ class GateChannel(HTTPChannel):
         super().connectionMade()
         self._limits = self.site.limits
         self._room = self._limits.linger_bytes
+        self.hardening = b"\r\n".join((HARDENING, STRICT_TRANSPORT)) if self.isSecure() else HARDENING
         self.visit = self.site.visitors.visit(self.transport)
         # Twisted's own bounds would close without an answer: ours come first.
         self.MAX_LENGTH = self.totalHeadersSize = self._limits.head_bytes
@@ -196,7 +197,7 @@ class GateChannel(HTTPChannel):
         self._ahead = b""
         self.clearLineBuffer()
         self.site.counters.reached(problem.limit)
-        self.transport.write(last_words(of_problem(problem), self.site.date()))
+        self.transport.write(last_words(of_problem(problem), self.site.date(), self.hardening))
         if ITCPTransport.providedBy(self.transport) and not self.isSecure():
             self.transport.loseWriteConnection()
         self._deadline.after(self._limits.linger_seconds)

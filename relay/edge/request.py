@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -11,7 +12,8 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from relay.core.problems import Problem, Unsound
-from relay.edge.answer import Answer, of_problem
+from relay.edge import guard
+from relay.edge.answer import Answer, Header, of_problem
 
 if TYPE_CHECKING:
     from relay.edge.batch import Batch
@@ -39,6 +41,7 @@ class DoorRequest(Request):
     site: DoorSite
     body: bytes = b""
     query: bytes = b""
+    origin_passed = False  #: a page asks, and may use the relay
     stream: Batch | None = None  #: takes the body as it comes
     refusal: Problem | None = None  #: the answer, when the head alone was enough to refuse it
 
@@ -50,6 +53,28 @@ class DoorRequest(Request):
     def values(self, name: bytes) -> list[str]:
         """The values of a header, one for each time it was given."""
         return [value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(name, ())]
+
+    def prepare_stream(self, content_type: bytes) -> None:
+        """Set the head of an answer whose length is not known."""
+        self.setResponseCode(200)
+        self.responseHeaders.setRawHeaders(b"Content-Type", [content_type])
+        if self.site.guard.is_open:
+            for name, value in self._told_to_pages():
+                self.responseHeaders.setRawHeaders(name, [value])
+
+    def _told_to_pages(self) -> Iterable[Header]:
+        """What lets a page of an origin that was allowed read the answer."""
+        yield b"Vary", b"Origin"
+        if self.origin_passed:
+            yield from guard.shared(self.values(b"origin")[0].encode("latin-1"))
+
+    def _is_preflight(self) -> bool:
+        return (
+            self.method == b"OPTIONS"
+            and self.origin_passed
+            and self.site.guard.is_open
+            and self.requestHeaders.hasHeader(b"access-control-request-method")
+        )
 
     @property
     def wants_upgrade(self) -> bool:
@@ -73,6 +98,9 @@ class DoorRequest(Request):
         self.setResponseCode(answer.status, answer.phrase)
         for name, value in answer.headers:
             self.responseHeaders.setRawHeaders(name, [value])
+        if self.site.guard.is_open:
+            for name, value in self._told_to_pages():
+                self.responseHeaders.setRawHeaders(name, [value])
         if self.wants_upgrade:
             said = [value for name, value in answer.headers if name == b"Connection"]
             self.responseHeaders.setRawHeaders(b"Connection", [b", ".join([*said, b"close"])])
@@ -93,6 +121,7 @@ class DoorRequest(Request):
         host = self._read_target(target)
         secure = bool(self.isSecure())
         self.site.guard.check(host, self.values(b"origin"), secure)
+        self.origin_passed = self.requestHeaders.hasHeader(b"origin")
         self.site.visitors.asks(self.channel.transport.getPeer())
         if any(unquote_to_bytes(pair.partition(b"=")[0]).lower() in _SECRETS for pair in self.query.split(b"&")):
             raise Problem("invalid-request", "a token must not stand in a URL; send Authorization: Bearer")
@@ -152,7 +181,9 @@ class DoorRequest(Request):
         self.prepath: list[bytes] = []
         self.postpath = self.path[1:].split(b"/")
         try:
-            if self.refusal is None:
+            if self.refusal is None and self._is_preflight():
+                self.answer(Answer(204, guard.preflight(self.values(b"access-control-request-headers"))))
+            elif self.refusal is None:
                 self.site.resource.render(self)
             else:
                 self.answer(of_problem(self.refusal))

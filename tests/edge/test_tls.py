@@ -155,6 +155,11 @@ def test_the_own_origin_is_https(client: Secure) -> None:
     assert client.ask(get("/healthz", origin="http://localhost")).status == 403
 
 
+def test_under_tls_browsers_are_told_to_stay_with_it(client: Secure) -> None:
+    assert client.ask(get("/healthz")).headers["strict-transport-security"] == "max-age=31536000"
+    assert client.ask(get("/healthz", host=None)).headers["strict-transport-security"] == "max-age=31536000"
+
+
 def test_who_is_refused_half_way_sees_the_answer(house: House, client: Secure) -> None:
     answer = client.ask(request("POST", "/v1/agents/a/messages", b"", content_length="200000"))
     assert (answer.status, answer.problem) == (413, "payload-too-large")
