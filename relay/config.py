@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from relay.core.limits import GIB, MIB, Limits
 from relay.endpoints import Reach, reach
-from relay.kinds import Kind, choice, count, flag, nothing, rate, seconds, several, signing_secret, size, text
+from relay.kinds import Kind, choice, count, flag, rate, seconds, several, signing_secret, size, text
 
 DAY: Final = 86400.0
 
@@ -42,7 +42,13 @@ class Config:
     callback_secret_file: str = ""  #: further secrets, one a line
     callback_private: bool = False  #: callbacks may go to addresses that only this machine or network can reach
     insecure_open: bool = False  #: listen beyond this machine although nobody must say who they are
+    auth_file: str = ""  #: the token file; empty: there is none
     limits: Limits = field(default_factory=Limits)
+
+    @property
+    def authenticates(self) -> bool:
+        """Does everybody have to say who they are?"""
+        return bool(self.auth_file)
 
 
 SETTINGS: Final[dict[str, Kind]] = {
@@ -65,13 +71,13 @@ SETTINGS: Final[dict[str, Kind]] = {
     "callback_secret_file": text(r"[^\0-\x1f]*", "the path of a file with one secret a line"),
     "callback_private": flag(),
     "insecure_open": flag(),
-    "auth_file": nothing("nothing yet, leave it out: this version has no authentication"),
+    "auth_file": text(r"[^\0-\x1f]*", "the path of a token file, as `relay token new` writes it"),
 }
 
 SIZES: Final = {
     *("payload", "head_bytes", "body_rate", "frame", "page_bytes"),
     *("queue_bytes", "total_bytes", "session_buffer", "total_buffer"),
-    *("reply", "headers_bytes", "batch_bytes", "undecided_bytes", "unread", "linger_bytes"),
+    *("reply", "headers_bytes", "batch_bytes", "undecided_bytes", "unread", "linger_bytes", "token_bytes"),
 }
 RATES: Final = {"registrations"}
 #: 0 lifts these
@@ -203,14 +209,14 @@ def _check(config: Config, origins: Mapping[str, str]) -> None:
         hosts, origin = " ".join(config.callback_host), origins.get("callback_host", "by default")
         raise _refusal("callback_host", origin, hosts, "only with a callback_secret: receivers tell us by it")
     for endpoint in config.listen:
-        if reach(endpoint) is Reach.OPEN and not config.insecure_open:
+        if reach(endpoint) is Reach.OPEN and not (config.insecure_open or config.authenticates):
             raise open_to_strangers(endpoint, origins.get("listen", "by default"))
 
 
 def open_to_strangers(endpoint: str, origin: str) -> ConfigError:
     """The refusal of an endpoint that could be reached from elsewhere."""
     only = "only what this machine alone can reach, while nobody has to say who they are"
-    ways = "interface=127.0.0.1, interface=\\:\\:1 or unix:PATH; --insecure-open lifts this"
+    ways = "interface=127.0.0.1, interface=\\:\\:1 or unix:PATH; --auth-file or --insecure-open lifts this"
     return _refusal("listen", origin, endpoint, f"{only}: {ways}")
 
 

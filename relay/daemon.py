@@ -39,6 +39,14 @@ class Engine(Protocol):
         """Call this when the process must end and be started again."""
 
 
+class Companion(Protocol):
+    """What runs beside the doors, from before they open until they are closed."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Surroundings(Protocol):
     """What the daemon asks of the process that it runs in."""
 
@@ -88,6 +96,7 @@ class RelayService(Service):
     patience: float
     strangers: bool  #: may others than this machine reach a door?
     when_open: Callable[[Sequence[IListeningPort]], object] = lambda ports: None  #: told all doors, once they are open
+    companions: Sequence[Companion] = ()
     name: str = "relay"
     state: State = State.IDLE
     started: Deferred[None] = field(default_factory=Deferred)
@@ -110,6 +119,8 @@ class RelayService(Service):
             # Stopped meanwhile: no door may open any more.
             return
         self.state = State.OPEN
+        for companion in self.companions:
+            companion.start()
         for door in self.doors:
             await self._open(door)
         self.when_open(self.ports)
@@ -126,7 +137,7 @@ class RelayService(Service):
         if not self.strangers and not is_local(address):
             raise Refused(
                 f"listen: {door.text} is not allowed: it listens at {url(door.text, address)}, where others than this "
-                "machine can reach it, and nobody has to say who they are; --insecure-open lifts this"
+                "machine can reach it, and nobody has to say who they are; --auth-file or --insecure-open lifts this"
             )
         log.info("relay listening on {url}", url=url(door.text, address))
 
@@ -152,6 +163,8 @@ class RelayService(Service):
             await self._step("draining", self.engine.drain)
         while self.ports:
             await self._step("closing a door", self.ports.pop().stopListening)
+        for companion in self.companions:
+            companion.stop()
         if before is not State.IDLE:
             await self._step("closing the store", self.engine.close)
         self.state = State.STOPPED

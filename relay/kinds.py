@@ -129,10 +129,3 @@ def flag() -> Kind:
         return words[value.lower()]
 
     return Kind(parse, "true or false")
-
-
-def nothing(allowed: str) -> Kind:
-    def parse(value: Any) -> Any:
-        raise ValueError
-
-    return Kind(parse, allowed)

@@ -28,9 +28,14 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 import relay
+from relay.auth.audit import AuditLog
+from relay.auth.checkpoint import Checkpoint
+from relay.auth.open import OpenHouse
+from relay.auth.tokens import TokenFile
 from relay.config import Config, ConfigError, load
 from relay.core.counters import Counters
-from relay.core.ports import MessageStore
+from relay.core.ports import Audit, Authenticator, MessageStore, TokenProvider
+from relay.core.tokenfile import BadTokenFile
 from relay.daemon import Door, RelayService
 from relay.doorkeeper import Doorkeeper, descriptors_open
 from relay.edge.site import make_site
@@ -39,6 +44,7 @@ from relay.edge.webhook import WebhookSender, resolving
 from relay.endpoints import with_backlog
 from relay.hub.service import Hub
 from relay.store import open_store
+from relay.watch import Watch
 
 log = Logger()
 
@@ -72,7 +78,7 @@ class Options(usage.Options):
         ["overflow", None, None, "A new message for a full queue: refuse it, or drop-oldest. [refuse]"],
         ["callback-secret-file", None, None, "File with the secrets that sign callbacks, one a line."],
         ["node", None, None, "This node's name, told to agents. [the machine's name]"],
-        ["auth-file", None, None, "Who may do what; not built yet."],
+        ["auth-file", None, None, "Who may do what: a file of tokens, made by `relay token new`. [none: open]"],
     ]
 
     def __init__(self) -> None:
@@ -128,6 +134,7 @@ class Process:
     """The process around the service: how it is told to stop, and how it says how it ended."""
 
     notify_socket: str | None
+    watch: Watch
     watchdog: bool = False  #: does the manager want to hear from time to time that it lives?
     dying: bool = False
 
@@ -143,10 +150,17 @@ class Process:
     def _take_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
+        if self.watch.reloads:
+            # Otherwise it ends us, as it ends everything on a terminal that goes away.
+            signal.signal(signal.SIGHUP, self._hung_up)
 
     def _signalled(self, number: int, _frame: FrameType | None) -> None:
         log.info("{name}: the relay stops", name=signal.Signals(number).name)
         IReactorFromThreads(reactor).callFromThread(self.stop)
+
+    def _hung_up(self, _number: int, _frame: FrameType | None) -> None:
+        log.info("SIGHUP: the relay reads its files again")
+        IReactorFromThreads(reactor).callFromThread(self.watch.reload)
 
     def stop(self) -> None:
         """Stop the reactor; while it is stopping already this changes nothing."""
@@ -178,7 +192,8 @@ def makeService(options: Options) -> IService:
     """Build the relay. Settings that cannot be used end the process with one line."""
     try:
         config = load(options["config"], os.environ, options.settings())
-        return build(config, Process(os.environ.get("NOTIFY_SOCKET"), is_watched(os.environ)))
+        environ = os.environ
+        return build(config, Process(environ.get("NOTIFY_SOCKET"), Watch(reactor), is_watched(environ)))
     except ConfigError as error:
         sys.exit(f"relay: {error}")
 
@@ -188,8 +203,12 @@ def build(config: Config, process: Process) -> RelayService:
     # Autobahn's timers ignore the reactor that they are given, and follow this one.
     txaio.tx.config.loop = reactor  # type: ignore[assignment]  # its type is read from its default, None
     counters = Counters()
+    audit = AuditLog(config.limits.logged)
+    authenticator = make_authenticator(config, audit, process.watch)
     hub = Hub(
         store=make_store(config),
+        authenticator=authenticator,
+        audit=audit,
         clock=reactor,
         wall=time.time,
         random=random.SystemRandom(),
@@ -206,6 +225,8 @@ def build(config: Config, process: Process) -> RelayService:
     )
     site = make_site(
         hub=hub,
+        authenticator=authenticator,
+        audit=audit,
         limits=config.limits,
         ack_timeout=config.ack_timeout,
         clock=reactor,
@@ -222,12 +243,7 @@ def build(config: Config, process: Process) -> RelayService:
     hub.every_tick(keeper.look)
     if process.watchdog:
         hub.every_tick(lambda: process.notify("WATCHDOG=1"))
-    log.info(
-        "relay {version}, store {store}, no authentication: {who} may connect",
-        version=relay.__version__,
-        store=config.store,
-        who="ANYBODY" if config.insecure_open else "only this machine",
-    )
+    log.info("relay {version}, store {store}, {who}", version=relay.__version__, store=config.store, who=who(config))
     return RelayService(
         engine=hub,
         factory=site,
@@ -235,9 +251,33 @@ def build(config: Config, process: Process) -> RelayService:
         surroundings=process,
         clock=reactor,
         patience=config.limits.drain_seconds + 2 * config.limits.close_seconds + GRACE,
-        strangers=config.insecure_open,
+        strangers=config.insecure_open or config.authenticates,
+        companions=[process.watch],
         when_open=keeper.watch,
     )
+
+
+def who(config: Config) -> str:
+    """Who may connect, for the log."""
+    if config.authenticates:
+        return "everybody needs a token"
+    return "no authentication: " + ("ANYBODY" if config.insecure_open else "only this machine") + " may connect"
+
+
+def make_authenticator(config: Config, audit: Audit, watch: Watch) -> Authenticator:
+    """Whoever says who may do what."""
+    providers: list[TokenProvider] = []
+    if config.auth_file:
+        try:
+            tokens = TokenFile(config.auth_file, wall=time.time, audit=audit)
+        except BadTokenFile as error:
+            raise ConfigError(str(error)) from error
+        watch.looks.append(tokens.look)
+        watch.reloads.append(tokens.reload)
+        providers.append(tokens)
+    if not providers:
+        return OpenHouse()
+    return Checkpoint(providers, clock=reactor, wall=time.time, limits=config.limits, audit=audit)
 
 
 def make_store(config: Config) -> MessageStore:

@@ -196,8 +196,10 @@ def test_a_file_that_cannot_be_read_is_told_in_a_line(written: Written, tmp_path
     assert "is not UTF-8 at byte 9" in refusal(str(binary))
 
 
-def test_authentication_that_is_not_built_is_refused_rather_than_ignored() -> None:
-    assert "this version has no authentication" in refusal(options={"auth_file": "who.toml"})
+def test_with_authentication_others_may_reach_the_relay() -> None:
+    listen = ("tcp:80:interface=0.0.0.0",)
+    assert load(None, {}, {"listen": listen, "auth_file": "who.toml"}).listen == listen
+    assert "--auth-file or --insecure-open lifts this" in refusal(options={"listen": listen})
 
 
 @pytest.mark.parametrize(
@@ -255,7 +257,7 @@ def test_this_machine_may_and_what_only_the_socket_can_tell_is_judged_there(endp
 
 
 def test_every_setting_can_be_set_and_every_limit_has_a_setting() -> None:
-    assert {each.name for each in fields(Config)} - {"limits"} == set(SETTINGS) - {"auth_file"}
+    assert {each.name for each in fields(Config)} - {"limits"} == set(SETTINGS)
     assert {f"limits.{each.name}" for each in fields(Limits)} == set(LIMITS)
 
 

@@ -127,7 +127,8 @@ def test_the_start_says_who_may_connect() -> None:
     with capturedLogs() as logged:
         makeService(parsed("--store", "memory:"))
         makeService(parsed("--store", "memory:", "--insecure-open"))
-    assert [event["who"] for event in logged] == ["only this machine", "ANYBODY"]
+    said = [event["who"] for event in logged]
+    assert said == [f"no authentication: {who} may connect" for who in ("only this machine", "ANYBODY")]
 
 
 @pytest.fixture

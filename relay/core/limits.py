@@ -82,6 +82,14 @@ class Limits:
     keys: int = 10_000_000  #: idempotency keys
     callbacks: int = 1_000_000  #: owed to receivers, or promised to messages that have not ended
     overdue_count: int = 1000  #: expired messages taken out of the queues at a time
+    # tokens
+    token_bytes: int = 8 * KIB  #: of one token
+    auth_seconds: float = 15.0  #: a token that needs others to be checked is checked within that
+    auth_failures: int = 10  #: of one address …
+    auth_failure_seconds: float = 60.0  #: … in that time: this one, and those after it, …
+    auth_delay: float = 1.0  #: … are answered so much later
+    auth_addresses: int = 10_000  #: whose failures are counted
+    jwt_cached: int = 10_000  #: tokens that need no second look until they expire
     # batches
     undecided: int = 1000  #: lines of a batch, or publications of a session
     undecided_bytes: int = 16 * MIB

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
+from relay.core.access import Grant
 from relay.core.model import (
     AgentView,
     Callback,
@@ -129,6 +130,58 @@ class MessageStore(Protocol):
         """The ``created_at`` of the first message in the queue of each agent that has one."""
 
 
+class Authenticator(Protocol):
+    """Who comes with which token: what the doors and the floor ask (``auth/`` has what answers)."""
+
+    nobody: Grant | None  #: what may be done without a token; None: nothing, everybody has to bring one
+
+    def known(self, token: str | None) -> Grant | None:
+        """The grant of ``token`` (None: there is none), if it is good and that can be said at once.
+
+        None says nothing: ``check`` tells. A right token is hardly ever unknown, so that a fast path may hand all those
+        on to the slow one.
+        """
+
+    def check(self, token: str | None, peer: str) -> Awaitable[Grant]:
+        """The grant of ``token``, which came from ``peer`` (an address for people).
+
+        Raises Problem: ``unauthenticated``, late if there were many failures from there; ``overloaded`` if that cannot
+        be told now. It ends within ``auth_seconds`` of the limits. Called once for each token that is shown: failures
+        are counted and noted here.
+        """
+
+    def still(self, grant: Grant) -> Grant | None:
+        """What the token of ``grant`` grants by now; None if it was revoked. That it has expired is not seen here."""
+
+    def on_change(self, call: Callable[[], object]) -> None:
+        """Call this whenever ``still`` may say something else than before."""
+
+
+class TokenProvider(Protocol):
+    """One way to say who may do what. Several may stand side by side: a token is good when one of them knows it."""
+
+    def known(self, token: str) -> Grant | None:
+        """The grant of a token, if it is good and that can be said at once. Raises nothing."""
+
+    def check(self, token: str) -> Awaitable[Grant]:
+        """The grant of a token. Raises TokenRefused, TokensUnavailable."""
+
+    def still(self, grant: Grant) -> Grant | None:
+        """See ``Authenticator.still``; asked of the provider whose ``source`` the grant bears."""
+
+    source: str  #: its name, which its grants bear
+
+    def on_change(self, call: Callable[[], object]) -> None:
+        """Call this whenever a token was revoked, or grants something else than before."""
+
+
+class Audit(Protocol):
+    """The log of who did what: for failures to say who one is, sessions, what admins did, changed tokens."""
+
+    def note(self, event: str, **fields: Any) -> None:
+        """One line. ``event`` is a word; fields are strings and numbers, and never payloads or secrets."""
+
+
 class AgentTransport(Protocol):
     """What a session may do to its wire. No call raises, whatever the state of the connection."""
 
@@ -170,6 +223,9 @@ class AgentConversation(Protocol):
 
     def received(self, frame: bytes) -> None:
         """A whole text message came (valid UTF-8, within the frame limit)."""
+
+    def granted(self, grant: Grant) -> None:
+        """Its agent has shown another token, of that grant, to the wire itself."""
 
     def heard(self) -> None:
         """Any other complete frame came, a pong for one."""
@@ -226,8 +282,11 @@ class Floor(Protocol):
     def admit_agent(self) -> None:
         """May one more connection come in that will register? Raises Problem (``draining``, ``overloaded``)."""
 
-    def converse(self, transport: AgentTransport) -> AgentConversation:
-        """A WebSocket was opened: who is told of its frames. The time to register starts now."""
+    def converse(self, transport: AgentTransport, token: str | None = None) -> AgentConversation:
+        """A WebSocket was opened: who is told of its frames. The time to register starts now.
+
+        ``token`` came with the upgrade; it counts unless ``register`` brings another.
+        """
 
     def agents(self, *, connected: bool | None, prefix: str, after: str, limit: int) -> Awaitable[list[AgentView]]:
         """Known agents in the order of their ids, those after ``after``; ``connected`` None means both."""

@@ -10,6 +10,7 @@ class State(enum.Enum):
     """Where a conversation stands. It only moves down this list."""
 
     OPEN = "open"  #: upgraded; the first frame must register
+    CHECKING = "checking"  #: it registered; whoever knows its token is being asked
     PROBING = "probing"  #: it registered for an agent that is held; the holder is asked for a sign of life
     LIVE = "live"  #: it holds its agent
     CLOSING = "closing"  #: a close was sent; what the agent acknowledged on its way still counts
@@ -22,7 +23,7 @@ class Act(enum.Enum):
 
     REGISTER = "register"
     HANDLE = "handle"
-    KEEP = "keep"  #: for later, when the holder has answered
+    KEEP = "keep"  #: for later, when it is known whether it may stay
     REFUSE = "refuse"  #: ``already-registered``
     UNREGISTERED = "unregistered"  #: close 4002: something else came before ``register``
     IGNORE = "ignore"
@@ -53,6 +54,9 @@ BROKEN: Final = frozenset({Close.UNREGISTERED, Close.ERRORS})
 #: Close codes by which an agent ends its session in order.
 ORDERLY: Final = frozenset({1000, 1001})
 
+#: It is not known yet whether it may stay: nothing more is read from it, and what came is kept, in its order.
+WAITING: Final = frozenset({State.CHECKING, State.PROBING})
+
 _ANSWERS: Final = frozenset({"ack", "nack", "progress"})
 
 
@@ -62,7 +66,7 @@ def act(state: State, kind: str) -> Act:
         return Act.REFUSE if kind == "register" else Act.HANDLE
     if state is State.OPEN:
         return Act.REGISTER if kind == "register" else Act.UNREGISTERED
-    if state is State.PROBING:
+    if state in WAITING:
         return Act.KEEP
     if state is State.CLOSING and kind in _ANSWERS:
         return Act.HANDLE

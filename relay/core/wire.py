@@ -79,6 +79,10 @@ class Window(Frame, frozen=True):
     max_in_flight: int
 
 
+class Auth(Frame, frozen=True):
+    token: str
+
+
 class Ping(Frame, frozen=True):
     ref: str | None = None
 
@@ -100,6 +104,7 @@ _kinds: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "nack": msgspec.json.Decoder(Nack),
     "progress": msgspec.json.Decoder(Progress),
     "window": msgspec.json.Decoder(Window),
+    "auth": msgspec.json.Decoder(Auth),
     "ping": msgspec.json.Decoder(Ping),
     "publish": msgspec.json.Decoder(Publish),
 }
@@ -207,8 +212,9 @@ def registered(
     server: str,
     node: str,
     limits: Limits,
+    expires_at: float | None = None,
 ) -> bytes:
-    """The ``registered`` frame, always the first to an agent. Times in seconds."""
+    """The ``registered`` frame, always the first to an agent. Times in seconds; ``expires_at`` is a Unix time."""
     return encode(
         "registered",
         agent=agent,
@@ -222,7 +228,13 @@ def registered(
         durable=durable,
         server=server,
         node=node,
+        expires_at=None if expires_at is None else stamp(expires_at),
     )
+
+
+def authenticated(expires_at: float | None) -> bytes:
+    """The answer to ``auth``; ``expires_at`` (Unix time) is that of the new token, if it has an end."""
+    return encode("authenticated", expires_at=None if expires_at is None else stamp(expires_at))
 
 
 def _number(seconds: float) -> float:

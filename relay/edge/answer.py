@@ -53,6 +53,8 @@ def of_problem(problem: Problem, *headers: Header) -> Answer:
         retry_after = 1
     if retry_after is not None:
         headers += ((b"Retry-After", b"%d" % retry_after),)
+    if problem.word == "unauthenticated":
+        headers += ((b"WWW-Authenticate", b"Bearer"),)
     if (ended := problem.fields.get("ended")) is not None:
         headers += ((b"Relay-Status", str(ended).encode("ascii")),)
     if problem.replay:

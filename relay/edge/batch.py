@@ -15,9 +15,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.core import posting
+from relay.core import access, posting
+from relay.core.access import Need
 from relay.core.limits import Limits
-from relay.core.model import Outcome
+from relay.core.model import Outcome, Submission
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.transport import waiting_in
@@ -87,6 +88,11 @@ class State(enum.Enum):
     HELD = "held"  #: too much is undecided or unread: nothing more is read
     ENDED = "ended"  #: its last line has come
     CUT = "cut"  #: the publisher is gone; what came is still submitted
+    REVOKED = "revoked"  #: its publisher may publish no more: nothing more is taken
+
+
+#: Nobody reads the results any more.
+GONE: Final = frozenset({State.CUT, State.REVOKED})
 
 
 class Batch:
@@ -119,15 +125,25 @@ class Batch:
 
     def end(self) -> None:
         """The body is whole."""
-        if self._state is not State.CUT:
+        if self._state not in GONE:
             self._state = State.ENDED
             self._go_on()
 
     def _lost(self) -> None:
-        self._state = State.CUT
+        if self._state is not State.REVOKED:
+            self._state = State.CUT
         self._stop_timers()
         self._results.clear()
         self._go_on()
+
+    def revoke(self) -> None:
+        """Its publisher may publish no more: nothing is taken from now on, not even of what came already.
+
+        Its answer has begun, so that only the end of the connection can say that it is not whole.
+        """
+        self._state = State.REVOKED
+        self._stop_timers()
+        self._request.channel.abort()
 
     def _go_on(self) -> None:
         """Submit what came, as far as there is room; read on, or not; finish when all is decided."""
@@ -153,6 +169,8 @@ class Batch:
 
     def _may_submit(self) -> bool:
         limits = self._limits
+        if self._state is State.REVOKED:
+            return False
         return self._undecided < limits.undecided and self._undecided_bytes < limits.undecided_bytes
 
     def _unread(self) -> int:
@@ -170,10 +188,7 @@ class Batch:
             if self._lines.too_long:
                 raise Problem("payload-too-large", f"a line may have {self._limits.frame} bytes", limit="frame")
             ref = posting.ref_of(line)
-            settings = self._settings
-            submission = posting.read(
-                line, self._limits, default_wait=settings.ack_timeout, publisher="", hosts=settings.callback_hosts
-            )
+            submission = self._read(line)
         except Problem as problem:
             self._refuse(number, ref, problem)
             return
@@ -181,10 +196,18 @@ class Batch:
         self._undecided_bytes += len(line)
         later(self._hub.submit(submission, line=True)).addBoth(self._decided, number, ref, len(line))
 
+    def _read(self, line: bytes) -> Submission:
+        settings, grant = self._settings, self._request.grant
+        submission = posting.read(
+            line, self._limits, default_wait=settings.ack_timeout, publisher=grant.name, hosts=settings.callback_hosts
+        )
+        access.check(Need.PUBLISH, grant, submission.agent)
+        return submission
+
     def _decided(self, result: Outcome | Failure, number: int, ref: str | None, size: int) -> None:
         self._undecided -= 1
         self._undecided_bytes -= size
-        if self._state is State.CUT:
+        if self._state in GONE:
             self._go_on()
             return
         if isinstance(result, Failure):
@@ -205,7 +228,7 @@ class Batch:
 
     def _write_soon(self) -> None:
         # Once a turn: a thousand results are then one write.
-        if self._writing is None and self._state is not State.CUT and (self._results or self._is_done()):
+        if self._writing is None and self._state not in GONE and (self._results or self._is_done()):
             self._writing = self._clock.callLater(0, self._write)
 
     def _write(self) -> None:

@@ -31,7 +31,8 @@ class DoorChannel(GateChannel):
             self._deadline.clear()
             self._networkProducer.pauseProducing()
         else:
-            self._deadline.after(self._limits.batch_pause)
+            self._body_began = self.site.clock.seconds()  # what did not come meanwhile was not asked for
+            self.brought(0)
             self._networkProducer.resumeProducing()
 
     def pauseProducing(self) -> None:

@@ -99,10 +99,14 @@ class EventStream:
     def _id(self, number: int) -> bytes:
         return f"{self._notices.boot}-{number}".encode("ascii")
 
+    def end(self) -> None:
+        """Nothing more is told."""
+        self._request.unregisterProducer()
+        self._end()  # Klein ends the answer
+
     def _told(self, notice: Notice | None) -> None:
         if notice is None:
-            self._request.unregisterProducer()
-            self._end()  # Klein ends the answer
+            self.end()
         elif not self._wanted(notice):
             return
         elif self._paused_at is None:

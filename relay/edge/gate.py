@@ -155,12 +155,21 @@ class GateChannel(HTTPChannel):
         self._body_began = self.site.clock.seconds()
         self.brought(0)
         # Only after what can be refused by the head alone: who waits for this has not sent the body yet.
-        if (
-            self.length != 0
-            and self._version == b"HTTP/1.1"
-            and "100-continue" in map(str.lower, request.values(b"expect"))
-        ):
+        if request.asking is None:
+            self.ask_for_body()
+        else:
+            request.wait_for_grant()
+
+    def ask_for_body(self) -> None:
+        """Tell a client that waits for this to go on and send the body."""
+        expected = map(str.lower, self.requests[-1].values(b"expect"))
+        if self.length != 0 and self._version == b"HTTP/1.1" and "100-continue" in expected:
             self._send100Continue()
+
+    @property
+    def is_whole(self) -> bool:
+        """Has the request come whole, so that it may be answered?"""
+        return self._phase is Phase.BUSY
 
     def brought(self, received: int) -> None:
         """The body has so many bytes by now: the more there are, the later it is overdue."""

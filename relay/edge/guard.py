@@ -34,10 +34,12 @@ Place = tuple[str, str]  #: host and port, in the one form in which they are com
 
 class Guard:
     """The rules of one relay. ``names`` are host names that it answers to beside addresses and ``localhost``;
-    ``origins`` are those of pages that may use it, ``null`` among them if pages without an origin may.
+    ``origins`` are those of pages that may use it, ``null`` among them if pages without an origin may. ``any_name``: it
+    answers to every name.
     """
 
-    def __init__(self, *, names: Sequence[str], origins: Sequence[str]) -> None:
+    def __init__(self, *, names: Sequence[str], origins: Sequence[str], any_name: bool = False) -> None:
+        self._any_name = any_name
         self._names = {"localhost", *(name.lower().removesuffix(".") for name in names)}
         #: With no origin configured no answer speaks of origins at all.
         self.is_open = bool(origins)
@@ -51,7 +53,7 @@ class Guard:
         """
         scheme = "https" if secure else "http"
         place = _place(host, scheme)
-        if place is None or not (place[0] in self._names or _is_address(place[0])):
+        if place is None or not (self._any_name or place[0] in self._names or _is_address(place[0])):
             raise Problem("misdirected", "Host must be an address, localhost or a configured name (server_name)")
         if not origins:
             return

@@ -16,15 +16,17 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
 from relay.core import payload
+from relay.core.access import may_see
 from relay.core.limits import Limits
-from relay.core.model import Submission
-from relay.core.ports import Floor
+from relay.core.model import MessageView, Submission
+from relay.core.ports import Audit, Floor
 from relay.core.problems import Problem
 from relay.edge import asked, members, openapi, prefer, query
 from relay.edge.answer import Answer, in_json, of_outcome, of_problem
 from relay.edge.events import BUSY_RETRY, EventStream, wanted_types
 from relay.edge.polls import PollDoor
 from relay.edge.request import DoorRequest
+from relay.edge.transport import name_of
 from relay.edge.visitors import Visitors
 
 T = TypeVar("T")
@@ -49,6 +51,7 @@ class HttpDoor:
     def __init__(
         self,
         hub: Floor,
+        audit: Audit,
         limits: Limits,
         ack_timeout: float,
         clock: IReactorTime,
@@ -58,6 +61,7 @@ class HttpDoor:
         callback_hosts: frozenset[str] = frozenset(),
     ) -> None:
         self._hub = hub
+        self._audit = audit
         self._limits = limits
         self._ack_timeout = ack_timeout
         self._clock = clock
@@ -86,6 +90,7 @@ class HttpDoor:
             headers=wish.headers,
             key=wish.key,
             callback=wish.callback,
+            publisher=request.grant.name,
         )
         outcome = await shielded(self._hub.submit(submission))
         return request.prepare(of_outcome(outcome, preference.applied))
@@ -112,11 +117,14 @@ class HttpDoor:
         view = await shielded(self._hub.agent(query.agent_id(agent)))
         if view is None:
             raise Problem("not-found", "no agent of that id is known here")
-        return request.prepare(in_json(200, members.of_agent(view)))
+        show = members.of_agent if request.grant.admin else members.for_publisher
+        return request.prepare(in_json(200, show(view)))
 
     @app.route("/v1/agents/<segment:agent>/session", methods=["DELETE"])
     def disconnect(self, request: DoorRequest, agent: str) -> bytes:
-        return request.prepare(deleted(int(self._hub.disconnect(query.agent_id(agent)))))
+        found = self._hub.disconnect(query.agent_id(agent))
+        note(self._audit, request, "disconnected", agent=agent, count=int(found))
+        return request.prepare(deleted(int(found)))
 
     @app.route("/v1/agents/<segment:agent>/messages", methods=["GET"])
     async def queue(self, request: DoorRequest, agent: str) -> bytes:
@@ -129,22 +137,28 @@ class HttpDoor:
 
     @app.route("/v1/agents/<segment:agent>/messages", methods=["DELETE"])
     async def empty(self, request: DoorRequest, agent: str) -> bytes:
-        return request.prepare(deleted(await shielded(self._hub.empty(query.agent_id(agent)))))
+        count = await shielded(self._hub.empty(query.agent_id(agent)))
+        note(self._audit, request, "queue-emptied", agent=agent, count=count)
+        return request.prepare(deleted(count))
 
     # -- messages
 
     @app.route("/v1/messages/<segment:id>", methods=["GET"])
     async def message(self, request: DoorRequest, id: str) -> bytes:
         preference = prefer.read(request.values(b"prefer"), default=0.0, most=self._limits.wait_max)
-        view = await shielded(self._hub.message(query.message_id(id), wait=preference.wait))
-        if view is None:
-            raise Problem("not-found", "no message of that id is known here")
+        view = await own(self._hub, request, id)
+        if preference.wait and view.ended_at is None:
+            request.site.access.hold(request, request.channel.abort)
+            waited: MessageView | None = await shielded(self._hub.message(id, wait=preference.wait))
+            view = waited or view
         applied = ((b"Preference-Applied", preference.applied.encode("ascii")),) if preference.applied else ()
         return request.prepare(in_json(200, members.of_message(view), *applied))
 
     @app.route("/v1/messages/<segment:id>", methods=["DELETE"])
     async def cancel(self, request: DoorRequest, id: str) -> bytes:
-        await shielded(self._hub.cancel(query.message_id(id)))
+        view = await own(self._hub, request, id)
+        await shielded(self._hub.cancel(id))
+        note(self._audit, request, "message-cancelled", agent=view.agent, id=id)
         return request.prepare(deleted(1))
 
     # -- dead letters
@@ -160,11 +174,13 @@ class HttpDoor:
     @app.route("/v1/dead-letters/<segment:id>/requeue", methods=["POST"])
     async def requeue(self, request: DoorRequest, id: str) -> bytes:
         view = await shielded(self._hub.requeue(query.message_id(id)))
+        note(self._audit, request, "letter-requeued", agent=view.agent, id=id)
         return request.prepare(in_json(200, members.in_queue(view, payload=False)))
 
     @app.route("/v1/dead-letters/<segment:id>", methods=["DELETE"])
     async def discard(self, request: DoorRequest, id: str) -> bytes:
         await shielded(self._hub.discard(query.message_id(id)))
+        note(self._audit, request, "letter-discarded", id=id)
         return request.prepare(deleted(1))
 
     # -- agents that poll
@@ -196,6 +212,7 @@ class HttpDoor:
             limits=self._limits,
             counters=request.site.counters,
         )
+        request.site.access.hold(request, stream.end)
         last = request.values(b"last-event-id")
         return stream.run(last[0] if last else None).addCallback(lambda _: b"")
 
@@ -221,6 +238,19 @@ class HttpDoor:
         # One handler for all: Klein asks them in the order in which they were registered, not the nearest first.
         assert isinstance(request, DoorRequest)
         return request.prepare(_refusal(failure, request))
+
+
+async def own(hub: Floor, request: DoorRequest, id: str) -> MessageView:
+    """A message that whoever asks may see. Of others he is told that there are none. Raises Problem (``not-found``)."""
+    view: MessageView | None = await shielded(hub.message(query.message_id(id)))
+    if view is None or not may_see(request.grant, view.publisher):
+        raise Problem("not-found", "no message of that id is known here")
+    return view
+
+
+def note(audit: Audit, request: DoorRequest, event: str, **about: str | int) -> None:
+    """What somebody changed, for the audit log."""
+    audit.note(event, by=request.grant.name, peer=name_of(request.client), **about)
 
 
 def page(items: list[dict[str, Any]], more: str | None) -> Answer:

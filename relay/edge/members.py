@@ -22,6 +22,12 @@ def of_agent(view: AgentView) -> dict[str, Any]:
     return members
 
 
+def for_publisher(view: AgentView) -> dict[str, Any]:
+    """An agent as somebody sees it who may publish to it."""
+    members = of_agent(view)
+    return {name: members[name] for name in ("agent", "connected", "since", "last_seen", "queued")}
+
+
 def of_message(view: MessageView, *, payload: bool = False) -> dict[str, Any]:
     """A message and its fate; with its payload where that is asked for and still known."""
     members: dict[str, Any] = {

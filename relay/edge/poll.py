@@ -196,6 +196,8 @@ def _problem(code: int, reason: str, refusal: _Frame | None) -> Problem:
         return Problem("duplicate", detail)
     if code == Close.GOING_AWAY:
         return Problem("draining", "the relay is shutting down", retry_after=BUSY_RETRY)
+    if code in (Close.UNAUTHORISED, Close.TOKEN_EXPIRED):
+        return Problem("unauthenticated", detail)
     if code == Close.OVERLOADED:
         return Problem("overloaded", detail, retry_after=BUSY_RETRY)
     return Problem("ended", detail)

@@ -13,6 +13,7 @@ from relay.core.limits import Limits
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge import query
+from relay.edge.access import token_of
 from relay.edge.answer import Answer, Header
 from relay.edge.poll import Call, PollTransport
 from relay.edge.request import DoorRequest
@@ -83,7 +84,7 @@ class PollDoor:
         self._hub.admit_agent()
         register = self._register(agent, asked_for)
         session = PollTransport(agent, name_of(request.client), self._clock, self._limits, self._gone)
-        session.conversation = self._hub.converse(session)
+        session.conversation = self._hub.converse(session, token_of(request))
         session.conversation.received(_encode(register))
         try:
             await session.begun
@@ -108,6 +109,7 @@ class PollDoor:
         session = self._sessions.get(names[0]) if len(names) == 1 else None
         if session is None or session.ended is not None or session.agent != agent:
             raise Problem("ended", "there is no such session of this agent any more: begin anew, without Relay-Session")
+        session.conversation.granted(request.grant)
         return session
 
     def _gone(self, session: PollTransport) -> None:

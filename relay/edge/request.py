@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from relay.core.access import NOBODY, Grant
 from relay.core.problems import Problem, Unsound
 from relay.edge import guard
 from relay.edge.answer import Answer, Header, of_problem
@@ -44,6 +46,8 @@ class DoorRequest(Request):
     origin_passed = False  #: a page asks, and may use the relay
     stream: Batch | None = None  #: takes the body as it comes
     refusal: Problem | None = None  #: the answer, when the head alone was enough to refuse it
+    grant: Grant = NOBODY  #: what its sender may do; that it may ask this was seen before anybody else was asked
+    asking: Deferred[Grant] | None = None  #: who sent it is still being found out: until then it waits
 
     def __init__(self, channel: DoorChannel, *args: Any) -> None:
         super().__init__(channel, *args)
@@ -127,10 +131,55 @@ class DoorRequest(Request):
             raise Problem("invalid-request", "a token must not stand in a URL; send Authorization: Bearer")
         if self.requestHeaders.hasHeader(b"content-encoding"):
             raise Problem("unsupported-media-type", "the body must not be compressed: send it without Content-Encoding")
-        if method == b"POST" and self.path == b"/v1/messages":
+        self._length = length
+        admitted = self.site.access.admit(self)
+        if isinstance(admitted, Grant):
+            self._admit(admitted)
+        else:
+            self.asking = admitted
+
+    def _admit(self, grant: Grant) -> None:
+        """It may be made: does its body go to a batch, or may it be too large? Raises Problem."""
+        self.grant = grant
+        if self.method == b"POST" and self.path == b"/v1/messages":
             self.stream = self.site.batches.open(self)
-        elif length is not None and length > self.site.limits.payload:
+            self.site.access.hold(self, self.stream.revoke)
+        elif max(self._length or 0, len(self._received)) > self.site.limits.payload:
             raise self._too_large()
+
+    # -- while it is not known who sent it
+
+    def wait_for_grant(self) -> None:
+        """Go on when that is known. The rest of it is not read meanwhile."""
+        if self.asking is not None:
+            self.channel.hold_body(True)
+            self.asking.addCallback(self._granted).addErrback(self._not_granted).addErrback(self.processingFailed)
+
+    def _granted(self, grant: Grant) -> None:
+        self.asking = None
+        if self._disconnected:
+            return
+        self._admit(grant)
+        if self.stream is not None:
+            self._received, early = bytearray(), bytes(self._received)
+            self.stream.feed(early)
+        if self.channel.is_whole:
+            self._take()
+        else:
+            self.channel.hold_body(False)
+            self.channel.ask_for_body()
+
+    def _not_granted(self, failure: Failure) -> None:
+        self.asking, problem = None, failure.value
+        if not isinstance(problem, Problem):
+            failure.raiseException()
+        elif self._disconnected:
+            return
+        elif self.channel.is_whole:
+            self.refusal = problem
+            self.process()
+        else:
+            self.channel.refuse(problem)
 
     def _read_target(self, target: bytes) -> str:
         """Split the target into ``path`` and ``query``; the host that is meant is returned."""
@@ -158,6 +207,8 @@ class DoorRequest(Request):
             self.stream.feed(data)
             return
         self._received += data
+        if self.asking is not None:
+            return  # no more of it is read than came with the head
         if len(self._received) > self.site.limits.payload:
             self._received.clear()
             self.channel.refuse(self._too_large())
@@ -170,6 +221,10 @@ class DoorRequest(Request):
     # -- the whole request
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self.asking is None:
+            self._take()
+
+    def _take(self) -> None:
         if self.stream is not None and self.refusal is None:
             self.stream.end()
             return

@@ -12,8 +12,9 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from relay.core.counters import Counters
 from relay.core.limits import Limits
-from relay.core.ports import Floor
+from relay.core.ports import Audit, Authenticator, Floor
 from relay.core.problems import Problem
+from relay.edge.access import AccessDoor
 from relay.edge.answer import of_problem
 from relay.edge.batch import BatchDoor, Settings
 from relay.edge.channel import DoorChannel
@@ -55,6 +56,7 @@ class DoorSite(Site):
         doors: Resource,
         *,
         guard: Guard,
+        access: AccessDoor,
         batches: BatchDoor,
         visitors: Visitors,
         counters: Counters,
@@ -64,6 +66,7 @@ class DoorSite(Site):
     ) -> None:
         super().__init__(doors, DoorRequest, timeout=None, reactor=clock, parsePOSTFormSubmission=False)
         self.guard = guard
+        self.access = access
         self.batches = batches
         self.visitors = visitors
         self.counters = counters
@@ -96,6 +99,8 @@ class DoorSite(Site):
 def make_site(
     *,
     hub: Floor,
+    authenticator: Authenticator,
+    audit: Audit,
     limits: Limits,
     ack_timeout: float,
     clock: IReactorTime,
@@ -109,13 +114,14 @@ def make_site(
     """The factory that any number of ports listen with.
 
     ``ack_timeout`` is the publishers' default wait in seconds; ``wall`` gives the Unix time; ``names`` are host names
-    that the relay answers to beside addresses and localhost, ``origins`` those of web pages that may use it;
-    ``counters`` are told which limits were reached.
+    that the relay answers to beside addresses and localhost, as long as nobody needs a token; ``origins`` are those of
+    web pages that may use it; ``counters`` are told which limits were reached.
     """
     counters = counters or Counters()
     visitors = Visitors(limits, clock, counters)
     http = HttpDoor(
         hub,
+        audit,
         limits,
         ack_timeout,
         clock,
@@ -125,10 +131,12 @@ def make_site(
     )
     doors = Doors(http, UpgradeDoor(hub, limits, clock, visitors, counters))
     batches = BatchDoor(hub, limits, clock, Settings(ack_timeout, frozenset(callback_hosts)))
-    guard = Guard(names=names, origins=origins)
+    # Who has to bring a token is safe from pages that pretend to be here: their visitors' browsers have none for them.
+    guard = Guard(names=names, origins=origins, any_name=authenticator.nobody is None)
     return DoorSite(
         doors,
         guard=guard,
+        access=AccessDoor(authenticator, clock, wall),
         batches=batches,
         visitors=visitors,
         counters=counters,

@@ -16,12 +16,15 @@ from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.ports import Floor
 from relay.core.problems import Problem
+from relay.edge.access import token_of
 from relay.edge.answer import Answer, of_problem
 from relay.edge.request import DoorRequest
 from relay.edge.visitors import Visitors
 from relay.edge.websocket import SUBPROTOCOL, AgentFactory
 
 VERSION: Final = "13"
+#: What a subprotocol begins with that is a token: a web page can set no header on its upgrade. It is never chosen.
+BEARER: Final = "bearer."
 
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
 
@@ -47,7 +50,7 @@ class UpgradeDoor:
         if refusal is not None:
             request.answer(refusal)
             return
-        protocol = self._factory.make()
+        protocol = self._factory.make(_token(request))
         request.channel.upgrade(protocol)
         protocol.dataReceived(_handshake(key, chosen))
         protocol.wire.leave = request.channel.visit.leave
@@ -94,6 +97,17 @@ def _read(request: DoorRequest) -> tuple[str, bool]:
     if offers and not chosen:
         raise _refused(f"Sec-WebSocket-Protocol must offer {SUBPROTOCOL}, or nothing")
     return keys[0], chosen
+
+
+def _token(request: DoorRequest) -> str | None:
+    """The token that comes with the upgrade: in a header, or, from a browser, as a subprotocol beside ours."""
+    token = token_of(request)
+    if token is not None:
+        return token
+    offers = _tokens(request.values(b"sec-websocket-protocol"), fold=False)
+    offered = [offer.removeprefix(BEARER) for offer in offers if offer.startswith(BEARER)]
+    # Two of them are none that anybody knows.
+    return " ".join(offered) if offered else None
 
 
 def _refused(rule: str) -> Problem:

@@ -30,8 +30,9 @@ WORDS: Final = {
     Close.ERRORS: "unfinished-message",
 }
 
-#: What Autobahn keeps of a handshake for ever: a sixth of what an idle agent costs.
+#: What is kept of a handshake for ever, most of it by Autobahn: a sixth of what an idle agent costs.
 LEFT_OVER: Final = (
+    "token",
     "http_headers",
     "http_request_data",
     "http_request_host",
@@ -50,6 +51,7 @@ class AgentProtocol(WebSocketServerProtocol):
     wire: AgentWire
     conversation: AgentConversation
     limits: Limits
+    token: str | None  #: came with the upgrade
     fragments = 0
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
@@ -58,7 +60,7 @@ class AgentProtocol(WebSocketServerProtocol):
     def onOpen(self) -> None:
         self.wire = AgentWire(self, self.factory.reactor, self.limits)
         self.transport.registerProducer(self.wire, True)
-        self.conversation = self.factory.hub.converse(self.wire)
+        self.conversation = self.factory.hub.converse(self.wire, self.token)
         for name in LEFT_OVER:
             vars(self).pop(name, None)
 
@@ -116,8 +118,7 @@ class AgentProtocol(WebSocketServerProtocol):
         self.wire.close(code, WORDS[code], limit)
 
     def _fail_connection(self, code: int = 1002, reason: str = "") -> None:
-        # Autobahn's reasons are sentences of its own, and its second complaint would drop the connection before the
-        # first has been read.
+        # Autobahn's reasons are sentences, and its second complaint would drop the connection before the first is read.
         self.fail(code)
 
     def _closeConnection(self, abort: bool = False) -> None:
@@ -139,8 +140,9 @@ class AgentFactory(WebSocketServerFactory):
         options = {name: getattr(self, name) for name in AgentProtocol.CONFIG_ATTRS}
         self._kind = type("AgentProtocol", (AgentProtocol,), {**options, "CONFIG_ATTRS": (), "limits": limits})
 
-    def make(self) -> AgentProtocol:
-        """One connection, not yet connected."""
+    def make(self, token: str | None = None) -> AgentProtocol:
+        """One connection, not yet connected. ``token`` came with its upgrade."""
         protocol: AgentProtocol = self._kind()
         protocol.factory = self
+        protocol.token = token
         return protocol

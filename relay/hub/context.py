@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.core import ids
 from relay.core.counters import Counters
 from relay.core.limits import Limits
+from relay.core.ports import Audit
 from relay.hub.acks import Crowd
 from relay.hub.chronicle import Chronicle
 from relay.hub.ledger import Ledger
@@ -30,6 +31,7 @@ class Context:
     ledger: Ledger
     pressure: Pressure
     chronicle: Chronicle
+    audit: Audit
     crowd: Crowd = field(default_factory=Crowd)
     counters: Counters = field(default_factory=Counters)
     last_place: int = 0

@@ -8,11 +8,12 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from relay.core import posting, wire
+from relay.core import access, posting, wire
+from relay.core.access import Need
 from relay.core.model import Outcome
 from relay.core.problems import Problem
 from relay.core.session import State
-from relay.core.wire import Ack, Frame, Nack, Ping, Progress, Publish, Window
+from relay.core.wire import Ack, Auth, Frame, Nack, Ping, Progress, Publish, Window
 from relay.hub import answers
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def handle(session: AgentSession, frame: Frame) -> None:
             session.transport.send(wire.encode("pong", ref=frame.ref, time=now))
         case Publish():
             _publish(session, frame.line)
+        case Auth():
+            session.host.shown(session, frame.token)
         case _ if not session.agent:
             session.complain("not-allowed", "this session only publishes")
         case _:
@@ -80,9 +83,10 @@ def _publish(session: AgentSession, line: bytes) -> None:
             line,
             session.context.limits,
             default_wait=session.context.ack_timeout,
-            publisher="",
+            publisher=session.grant.name,
             hosts=session.context.callback_hosts,
         )
+        access.check(Need.PUBLISH, session.grant, submission.agent)
     except Problem as problem:
         _tell(session, ref, problem)
         return

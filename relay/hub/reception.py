@@ -49,7 +49,7 @@ class Reception:
         if session.agent:
             about = {"session": outlet.session, "client": session.client, "remote": session.transport.peer}
             context.chronicle.bulletin.tell("agent.connected", session.agent, **about)
-        session.admitted(outlet, self._registered(session.agent, outlet, wishes))
+        session.admitted(outlet, self._registered(session, outlet, wishes))
 
     def _granted(self, frame: Register) -> Wishes:
         limits = self._context.limits
@@ -61,8 +61,8 @@ class Reception:
             batch=frame.batch,
         )
 
-    def _registered(self, agent: str, outlet: Outlet, wishes: Wishes) -> bytes:
-        context, manners = self._context, self._manners
+    def _registered(self, session: AgentSession, outlet: Outlet, wishes: Wishes) -> bytes:
+        context, manners, agent = self._context, self._manners, session.agent
         return wire.registered(
             agent=agent or None,
             session=outlet.session,
@@ -75,4 +75,5 @@ class Reception:
             server=manners.server,
             node=manners.node,
             limits=context.limits,
+            expires_at=session.grant.expires_at,
         )

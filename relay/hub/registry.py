@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from relay.core import policy, wire
+from relay.core.access import Grant
 from relay.core.bucket import Bucket
 from relay.core.session import Close, State
 from relay.core.wire import Register
@@ -16,6 +17,7 @@ from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
 from relay.hub.heartbeat import Heartbeat
+from relay.hub.permits import Permits
 from relay.hub.reception import Manners, Reception
 from relay.hub.session import AgentSession
 
@@ -38,7 +40,13 @@ class Registry:
     log = Logger()
 
     def __init__(
-        self, context: Context, couriers: Couriers, directory: Directory, heartbeat: Heartbeat, manners: Manners
+        self,
+        context: Context,
+        couriers: Couriers,
+        directory: Directory,
+        heartbeat: Heartbeat,
+        permits: Permits,
+        manners: Manners,
     ) -> None:
         self.holders: dict[str, AgentSession] = {}
         self.sessions: set[AgentSession] = set()  #: every open conversation, registered or not
@@ -46,6 +54,7 @@ class Registry:
         self._couriers = couriers
         self._directory = directory
         self._heartbeat = heartbeat
+        self._permits = permits
         self._manners = manners
         self._reception = Reception(context, heartbeat, manners)
         self._bucket = Bucket(context.limits.registrations)
@@ -56,6 +65,16 @@ class Registry:
     # -- registration
 
     def register(self, session: AgentSession, frame: Register) -> None:
+        self._permits.ask(session, frame, self._take)
+
+    def shown(self, session: AgentSession, token: str) -> None:
+        self._permits.shown(session, token)
+
+    def granted(self, session: AgentSession, grant: Grant) -> None:
+        self._permits.granted(session, grant)
+
+    def _take(self, session: AgentSession, frame: Register) -> None:
+        """It may register, as far as its token goes."""
         if self._context.draining:
             session.close(Close.GOING_AWAY, "shutting-down", retry_after=self.spread())
         elif not self._context.ledger.up:
@@ -65,7 +84,7 @@ class Registry:
         elif session.agent:
             self._decide(session, frame)
         else:
-            self._reception.welcome(session, frame, lambda _id: False)
+            self._welcome(session, frame, lambda _id: False)
 
     @property
     def unregistered(self) -> int:
@@ -106,12 +125,17 @@ class Registry:
         now = self._context.wall()
         self._directory.seen(agent, now)
         self._context.ledger.seen(agent, now)
-        self._reception.welcome(session, frame, self._couriers.of(agent).acks.watches)
+        self._welcome(session, frame, self._couriers.of(agent).acks.watches)
+
+    def _welcome(self, session: AgentSession, frame: Register, watched: Callable[[str], bool]) -> None:
+        self._reception.welcome(session, frame, watched)
+        self._permits.begun(session)
 
     # -- the end of a session
 
     def released(self, session: AgentSession, *, broke: bool) -> None:
         agent, outlet = session.agent, session.outlet
+        self._permits.finished(session)
         if outlet is not None:
             self._heartbeat.remove(session, outlet)
         if self.holders.get(agent) is not session:
@@ -149,7 +173,7 @@ class Registry:
             holder.probed = True
             holder.transport.ping()
         probe.newcomers.append((session, frame))
-        session.wait_for_proof()
+        session.wait_in(State.PROBING)
 
     def _judge(self, alive: bool, holder: AgentSession, session: AgentSession, frame: Register) -> None:
         """The holder's wire knows at once whether its agent is there."""

@@ -13,7 +13,7 @@ from relay.core import policy
 from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.model import AgentView, Letter, MessageView, Outcome, Readiness, Reason, Submission
-from relay.core.ports import AgentConversation, AgentTransport, MessageStore, StoreBroken
+from relay.core.ports import AgentConversation, AgentTransport, Audit, Authenticator, MessageStore, StoreBroken
 from relay.core.problems import Problem
 from relay.core.session import Close
 from relay.core.webhooks import Sender
@@ -28,6 +28,7 @@ from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
 from relay.hub.mending import Mending
 from relay.hub.overflow import Overflow
+from relay.hub.permits import Permits
 from relay.hub.pressure import Pressure
 from relay.hub.reception import Manners
 from relay.hub.records import Records
@@ -48,6 +49,8 @@ class Hub:
         self,
         *,
         store: MessageStore,
+        authenticator: Authenticator,
+        audit: Audit,
         clock: IReactorTime,
         wall: Callable[[], float],
         random: random.Random,
@@ -65,7 +68,7 @@ class Hub:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
         chronicle = Chronicle(wall, node, limits.remembered, self._bulletin)
-        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle)
+        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle, audit)
         self._context.ack_timeout = ack_timeout
         self._context.counters = self.counters = counters or Counters()
         self._context.callback_hosts = frozenset(callback_hosts)
@@ -74,7 +77,9 @@ class Hub:
         self._directory = Directory(limits.known_agents)
         self._heartbeat = Heartbeat(self._context, heartbeat)
         manners = Manners(heartbeat, ack_timeout, on_duplicate, node, server)
-        self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, manners)
+        permits = Permits(self._context, authenticator)
+        self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, permits, manners)
+        self._heartbeat.chores.append(permits.sweep)
         drops = Overflow(self._context, self._couriers) if overflow == "drop-oldest" else None
         self._delivery = Delivery(self._context, self._couriers, self._directory, drops)
         self._records = Records(self._context, self._couriers)
@@ -210,8 +215,8 @@ class Hub:
             detail, later = "too many connections hold no agent yet", self._registry.spread()
             raise Problem("overloaded", detail, retry_after=later, limit="unregistered")
 
-    def converse(self, transport: AgentTransport) -> AgentConversation:
-        session = AgentSession(transport, self._context, self._couriers, self._delivery, self._registry)
+    def converse(self, transport: AgentTransport, token: str | None = None) -> AgentConversation:
+        session = AgentSession(transport, self._context, self._couriers, self._delivery, self._registry, token)
         self._registry.sessions.add(session)
         return session
 

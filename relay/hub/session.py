@@ -9,9 +9,10 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from relay.core import wire
+from relay.core.access import NOBODY, Grant
 from relay.core.bucket import Bucket
 from relay.core.ports import AgentTransport
-from relay.core.session import Act, Close, State, act, broke, closed_by
+from relay.core.session import WAITING, Act, Close, State, act, broke, closed_by
 from relay.core.wire import BadFrame, Register
 from relay.hub import frames
 from relay.hub.context import Context
@@ -25,6 +26,12 @@ class SessionHost(Protocol):
 
     def register(self, session: AgentSession, frame: Register) -> None:
         """It wants to hold its agent."""
+
+    def shown(self, session: AgentSession, token: str) -> None:
+        """It shows a fresh token."""
+
+    def granted(self, session: AgentSession, grant: Grant) -> None:
+        """It has this grant now."""
 
     def released(self, session: AgentSession, *, broke: bool) -> None:
         """It held its agent, and does so no more."""
@@ -48,8 +55,11 @@ class AgentSession:
         couriers: Couriers,
         delivery: Delivery,
         host: SessionHost,
+        token: str | None = None,
     ) -> None:
         self.transport = transport
+        self.token = token  #: came with the upgrade, and is forgotten when it has been looked at
+        self.grant = NOBODY
         self.state = State.OPEN
         self.agent = ""
         self.took_over: str | None = None
@@ -64,7 +74,7 @@ class AgentSession:
         self.context = context
         self.couriers = couriers
         self.delivery = delivery
-        self._host = host
+        self.host = host
         self._kept: list[bytes] = []
         self._errors: deque[float] = deque()
         self._pace = Bucket(context.limits.frames) if context.limits.frames else None
@@ -74,7 +84,7 @@ class AgentSession:
 
     def received(self, frame: bytes) -> None:
         self.heard()
-        if self.state is State.PROBING:
+        if self.state in WAITING:
             self._keep(frame)
             return
         if self._pace is not None and not self._pace.take(self.heard_at) and self.state is State.LIVE:
@@ -97,13 +107,17 @@ class AgentSession:
                 self.transport.send(wire.error("not-allowed", "the first frame must be 'register'"))
                 self.close(Close.UNREGISTERED, "register-first")
 
+    def granted(self, grant: Grant) -> None:
+        if self.state is State.LIVE and grant is not self.grant:
+            self.host.granted(self, grant)
+
     def heard(self) -> None:
         self.heard_at = self.context.clock.seconds()
         self.strikes = 0
         if self.outlet is not None:
             self.outlet.doubted = False
         if self.probed:
-            self._host.sign_of_life(self)
+            self.host.sign_of_life(self)
 
     def drained(self) -> None:
         if self.state is State.LIVE:
@@ -114,8 +128,8 @@ class AgentSession:
         self._cancel_deadline()
         if was is State.LIVE:
             self._summary(code, by_relay)
-            self._host.released(self, broke=broke(code, by_relay))
-        self._host.over(self)
+            self.host.released(self, broke=broke(code, by_relay))
+        self.host.over(self)
 
     # -- what is said
 
@@ -123,7 +137,7 @@ class AgentSession:
         self._cancel_deadline()
         self.agent = frame.agent or ""
         self.client = frame.client
-        self._host.register(self, frame)
+        self.host.register(self, frame)
 
     def flowed(self) -> None:
         """Something may go out again."""
@@ -156,9 +170,9 @@ class AgentSession:
 
     # -- what becomes of it
 
-    def wait_for_proof(self) -> None:
-        """Its agent is held: nothing more is read from it until the holder was asked for a sign of life."""
-        self.state = State.PROBING
+    def wait_in(self, state: State) -> None:
+        """Nothing more is read from it until it is known whether it may stay."""
+        self.state = state
         self.transport.hold(True)
 
     @property
@@ -178,7 +192,7 @@ class AgentSession:
         kept, self._kept = self._kept, []
         for frame in kept:
             self.received(frame)
-        if was is State.PROBING:
+        if was in WAITING:
             self.transport.hold(False)
 
     def close(self, code: Close, word: str, *, retry_after: int | None = None, limit: str | None = None) -> None:
@@ -193,11 +207,11 @@ class AgentSession:
         self.context.counters.reached(limit)
         self.state = closed_by(code)
         self.transport.close(code, word if retry_after is None else f"{word}; retry_after={retry_after}")
-        if was is State.PROBING:
+        if was in WAITING:
             self.transport.hold(False)
         if was is State.LIVE:
             self._summary(code, True)
-            self._host.released(self, broke=broke(code, True))
+            self.host.released(self, broke=broke(code, True))
 
     def drop(self) -> None:
         """It is dead: no close handshake."""

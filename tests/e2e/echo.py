@@ -17,6 +17,9 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.task import react
 from twisted.python import log
 
+from relay.auth.audit import AuditLog
+from relay.auth.open import OpenHouse
+from relay.core.access import Grant
 from relay.core.limits import MIB, Limits
 from relay.core.model import AgentView, Outcome, Readiness, Submission
 from relay.core.ports import AgentConversation, AgentTransport, Floor
@@ -34,6 +37,9 @@ class Echo:
 
     def received(self, frame: bytes) -> None:
         self._transport.send(frame)
+
+    def granted(self, grant: Grant) -> None:
+        pass
 
     def heard(self) -> None:
         pass
@@ -54,7 +60,7 @@ class EchoFloor:
     def admit(self) -> None:
         pass
 
-    def converse(self, transport: AgentTransport) -> AgentConversation:
+    def converse(self, transport: AgentTransport, token: str | None = None) -> AgentConversation:
         return Echo(transport)
 
     def agents(self, *, connected: bool | None, prefix: str, after: str, limit: int) -> Awaitable[list[AgentView]]:
@@ -71,6 +77,8 @@ async def serve(reactor: Any) -> None:
     """Listen, say where, and go on until the process is ended."""
     site = make_site(
         hub=cast(Floor, EchoFloor()),
+        authenticator=OpenHouse(),
+        audit=AuditLog(LIMITS.logged),
         limits=LIMITS,
         ack_timeout=5.0,
         clock=reactor,

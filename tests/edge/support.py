@@ -24,9 +24,12 @@ from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from relay.auth.audit import AuditLog
+from relay.auth.open import OpenHouse
+from relay.core.access import Grant
 from relay.core.limits import Limits
 from relay.core.model import AgentView, Outcome, Readiness, Reason, Submission
-from relay.core.ports import AgentTransport, Floor
+from relay.core.ports import AgentTransport, Audit, Authenticator, Floor
 from relay.core.problems import Problem
 from relay.edge.site import make_site
 
@@ -138,10 +141,15 @@ class Conversation:
     drained_count: int = 0
     ends: list[tuple[int | None, bool]] = field(default_factory=list)
     on_frame: Callable[[bytes], object] = lambda _: None
+    token: str | None = None
+    grants: list[Grant] = field(default_factory=list)
 
     def received(self, frame: bytes) -> None:
         self.frames.append(frame)
         self.on_frame(frame)
+
+    def granted(self, grant: Grant) -> None:
+        self.grants.append(grant)
 
     def heard(self) -> None:
         self.heard_count += 1
@@ -183,8 +191,8 @@ class DeskFloor:
     def admit_agent(self) -> None:
         self.admit()
 
-    def converse(self, transport: AgentTransport) -> Conversation:
-        self.conversations.append(Conversation(transport))
+    def converse(self, transport: AgentTransport, token: str | None = None) -> Conversation:
+        self.conversations.append(Conversation(transport, token=token))
         return self.conversations[-1]
 
     async def agents(self, *, connected: bool | None, prefix: str, after: str, limit: int) -> list[AgentView]:
@@ -301,10 +309,14 @@ class House:
     floor: DeskFloor = field(default_factory=DeskFloor)
     reactor: MemoryReactorClock = field(default_factory=MemoryReactorClock)
     clients: list[Client] = field(default_factory=list)
+    authenticator: Authenticator = field(default_factory=OpenHouse)
+    audit: Audit = field(default_factory=lambda: AuditLog(200))
 
     def __post_init__(self) -> None:
         self.site = make_site(
             hub=cast(Floor, self.floor),  # it plays what these tests ask for
+            authenticator=self.authenticator,
+            audit=self.audit,
             limits=self.limits,
             ack_timeout=self.ack_timeout,
             clock=self.reactor,

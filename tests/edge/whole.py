@@ -43,6 +43,8 @@ class Relay:
         self.limits = Limits(**limits)
         self.hub = Hub(
             store=self.store,
+            authenticator=house.authenticator,
+            audit=house.audit,
             clock=self.clock,
             wall=lambda: FIXED_TIME + self.clock.seconds(),
             random=random.Random(1),

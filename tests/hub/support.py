@@ -11,6 +11,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from relay.auth.audit import AuditLog
+from relay.auth.open import OpenHouse
 from relay.core.limits import Limits
 from relay.core.model import Form, MessageView, Outcome, Past, Standing, Submission, Write
 from relay.core.ports import AgentConversation, StoreUnavailable
@@ -177,6 +179,8 @@ class Floor:
     def _hub(self) -> Hub:
         hub = Hub(
             store=self.store,
+            authenticator=OpenHouse(),
+            audit=AuditLog(200),
             clock=(clock := self.clock),
             wall=lambda: WALL + clock.seconds(),
             random=self.random,
