@@ -43,12 +43,22 @@ class Config:
     callback_private: bool = False  #: callbacks may go to addresses that only this machine or network can reach
     insecure_open: bool = False  #: listen beyond this machine although nobody must say who they are
     auth_file: str = ""  #: the token file; empty: there is none
+    jwt_secret_file: str = ""  #: a file with the secret that signs JSON Web Tokens
+    jwt_key_file: str = ""  #: a file with the public key, in PEM, of who signs them
+    jwt_jwks: str = ""  #: a file or an https URL with a set of keys
+    jwt_audience: tuple[str, ...] = ()  #: a token must be for one of these
+    jwt_issuer: str = ""  #: a token must be by this one
     limits: Limits = field(default_factory=Limits)
 
     @property
     def authenticates(self) -> bool:
         """Does everybody have to say who they are?"""
-        return bool(self.auth_file)
+        return bool(self.auth_file) or self.takes_jwt
+
+    @property
+    def takes_jwt(self) -> bool:
+        """Are there keys of JSON Web Tokens?"""
+        return bool(self.jwt_secret_file or self.jwt_key_file or self.jwt_jwks)
 
 
 SETTINGS: Final[dict[str, Kind]] = {
@@ -71,6 +81,14 @@ SETTINGS: Final[dict[str, Kind]] = {
     "callback_secret_file": text(r"[^\0-\x1f]*", "the path of a file with one secret a line"),
     "callback_private": flag(),
     "insecure_open": flag(),
+    "jwt_secret_file": text(r"[^\0-\x1f]*", "the path of a file with a secret of at least 32 bytes"),
+    "jwt_key_file": text(r"[^\0-\x1f]*", "the path of a file with one public key in PEM"),
+    "jwt_jwks": text(
+        r"(?!\w+://)[^\0-\x1f]*|https://[!-~]+|http://(127\.[0-9.]+|\[::1\]|localhost)[:/][!-~]*",
+        "the path of a file with a set of keys, or its URL: https, or http on this machine",
+    ),
+    "jwt_audience": several(text(r"[!-~]{1,255}", ""), "audiences without blanks, as tokens have them in aud"),
+    "jwt_issuer": text(r"[!-~]{0,255}", "an issuer without blanks, as tokens have it in iss"),
     "auth_file": text(r"[^\0-\x1f]*", "the path of a token file, as `relay token new` writes it"),
 }
 
@@ -116,7 +134,9 @@ ORDERED: Final = (
 )
 
 #: Others' variables that begin like ours: the command line's own, and what Kubernetes sets for a service named "relay".
-FOREIGN: Final = re.compile(r"RELAY_(URL|CONFIG|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)")
+FOREIGN: Final = re.compile(
+    r"RELAY_(URL|TOKEN(_FILE)?|CONFIG|SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)"
+)
 
 
 def load(file: str | None, environ: Mapping[str, str], options: Mapping[str, Any]) -> Config:
@@ -208,6 +228,12 @@ def _check(config: Config, origins: Mapping[str, str]) -> None:
     if config.callback_host and not config.callback_secret:
         hosts, origin = " ".join(config.callback_host), origins.get("callback_host", "by default")
         raise _refusal("callback_host", origin, hosts, "only with a callback_secret: receivers tell us by it")
+    for key in ("jwt_audience", "jwt_issuer"):
+        value = getattr(config, key)
+        if value and not config.takes_jwt:
+            shown = " ".join(value) if isinstance(value, tuple) else value
+            only = "only with keys: jwt_secret_file, jwt_key_file or jwt_jwks"
+            raise _refusal(key, origins.get(key, "by default"), shown, only)
     for endpoint in config.listen:
         if reach(endpoint) is Reach.OPEN and not (config.insecure_open or config.authenticates):
             raise open_to_strangers(endpoint, origins.get("listen", "by default"))

@@ -6,6 +6,7 @@ import atexit
 import gc
 import os
 import random
+import re
 import resource
 import signal
 import socket
@@ -14,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -26,11 +28,16 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorFromThreads, IReactorPluggableNameResolver
 from twisted.logger import Logger
 from twisted.python import usage
+from twisted.web.client import Agent
 
 import relay
 from relay.auth.audit import AuditLog
 from relay.auth.checkpoint import Checkpoint
+from relay.auth.fetch import fetch
+from relay.auth.jwt import JsonWebTokens
+from relay.auth.keys import BadKeys, from_jwks, from_pem, from_secret
 from relay.auth.open import OpenHouse
+from relay.auth.rings import FETCH_SECONDS, FileRing, KeyRing, UrlRing
 from relay.auth.tokens import TokenFile
 from relay.config import Config, ConfigError, load
 from relay.core.counters import Counters
@@ -78,6 +85,10 @@ class Options(usage.Options):
         ["overflow", None, None, "A new message for a full queue: refuse it, or drop-oldest. [refuse]"],
         ["callback-secret-file", None, None, "File with the secrets that sign callbacks, one a line."],
         ["node", None, None, "This node's name, told to agents. [the machine's name]"],
+        ["jwt-secret-file", None, None, "File with the secret that signs JSON Web Tokens."],
+        ["jwt-key-file", None, None, "File with the public key (PEM) of who signs them."],
+        ["jwt-jwks", None, None, "File or https URL with a set of keys (JWKS)."],
+        ["jwt-issuer", None, None, "They must be by this issuer (iss)."],
         ["auth-file", None, None, "Who may do what: a file of tokens, made by `relay token new`. [none: open]"],
     ]
 
@@ -104,6 +115,10 @@ class Options(usage.Options):
     def opt_callback_host(self, host: str) -> None:
         """A host that callbacks may go to; may be given again."""
         self.lists.setdefault("callback_host", []).append(host)
+
+    def opt_jwt_audience(self, audience: str) -> None:
+        """JSON Web Tokens must be for this audience (aud), or another that is named; may be given again."""
+        self.lists.setdefault("jwt_audience", []).append(audience)
 
     def opt_version(self) -> NoReturn:
         """Print the relay's version and exit."""
@@ -267,17 +282,38 @@ def who(config: Config) -> str:
 def make_authenticator(config: Config, audit: Audit, watch: Watch) -> Authenticator:
     """Whoever says who may do what."""
     providers: list[TokenProvider] = []
-    if config.auth_file:
-        try:
+    try:
+        if config.takes_jwt:
+            rings = make_rings(config)
+            watch.looks += [ring.look for ring in rings]
+            watch.reloads += [ring.reload for ring in rings]
+            cached, audience, issuer = config.limits.jwt_cached, config.jwt_audience, config.jwt_issuer
+            providers.append(JsonWebTokens(rings, wall=time.time, cached=cached, audience=audience, issuer=issuer))
+        if config.auth_file:
             tokens = TokenFile(config.auth_file, wall=time.time, audit=audit)
-        except BadTokenFile as error:
-            raise ConfigError(str(error)) from error
-        watch.looks.append(tokens.look)
-        watch.reloads.append(tokens.reload)
-        providers.append(tokens)
+            watch.looks.append(tokens.look)
+            watch.reloads.append(tokens.reload)
+            providers.append(tokens)
+    except (BadKeys, BadTokenFile) as error:
+        raise ConfigError(str(error)) from error
     if not providers:
         return OpenHouse()
     return Checkpoint(providers, clock=reactor, wall=time.time, limits=config.limits, audit=audit)
+
+
+def make_rings(config: Config) -> list[KeyRing]:
+    """Where the keys of JSON Web Tokens are. Raises BadKeys."""
+    rings: list[KeyRing] = []
+    if config.jwt_secret_file:
+        rings.append(FileRing("jwt_secret_file", config.jwt_secret_file, from_secret))
+    if config.jwt_key_file:
+        rings.append(FileRing("jwt_key_file", config.jwt_key_file, from_pem))
+    if re.match(r"https?://", config.jwt_jwks):
+        agent = Agent(reactor, connectTimeout=FETCH_SECONDS)
+        rings.append(UrlRing(config.jwt_jwks, partial(fetch, agent), reactor))
+    elif config.jwt_jwks:
+        rings.append(FileRing("jwt_jwks", config.jwt_jwks, partial(from_jwks, secrets=True)))
+    return rings
 
 
 def make_store(config: Config) -> MessageStore:

@@ -36,7 +36,7 @@ def refusal(
         load(file, environ or {}, options or {})
     words = str(caught.value)
     assert "\n" not in words
-    assert len(words) < 400
+    assert len(words) < 800
     return words
 
 

@@ -143,3 +143,24 @@ def few_descriptors() -> Iterator[int]:
 def test_the_soft_limit_of_descriptors_is_raised_to_the_hard_one(few_descriptors: int) -> None:
     raise_descriptors()
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (few_descriptors, few_descriptors)
+
+
+def test_with_tokens_or_keys_everybody_needs_one_and_others_may_connect(tmp_path: Path) -> None:
+    (tmp_path / "auth.toml").write_text("")
+    (tmp_path / "secret").write_bytes(b"s" * 32)
+    everywhere = ("--store", "memory:", "--listen", "tcp:0")
+    for given in (("--auth-file", "auth.toml"), ("--jwt-secret-file", "secret")):
+        with capturedLogs() as logged:
+            service = makeService(parsed(*everywhere, *given))
+        assert [event["who"] for event in logged if "who" in event] == ["everybody needs a token"]
+        assert isinstance(service, RelayService) and service.strangers
+
+
+@pytest.mark.parametrize("option", ["--auth-file", "--jwt-secret-file", "--jwt-key-file", "--jwt-jwks"])
+def test_a_file_of_tokens_or_keys_that_is_not_there_is_named(option: str) -> None:
+    said = refusal("--store", "memory:", option, "nowhere")
+    assert option.removeprefix("--").replace("-", "_") in said and "cannot read nowhere" in said
+
+
+def test_an_audience_needs_keys() -> None:
+    assert "only with keys" in refusal("--jwt-audience", "relay")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from twisted.logger import Logger
 
+from relay.auth.files import WatchedFile
 from relay.core.access import Grant, TokenRefused, TokenUnknown
 from relay.core.ports import Audit
 from relay.core.tokenfile import SOURCE, BadTokenFile, TokenEntry, digest_of, read
@@ -17,8 +16,6 @@ log = Logger()
 
 #: A file larger than this is none of ours (bytes).
 LARGEST = 16 * 1024 * 1024
-
-Stamp = tuple[int, int, int] | None  #: by which a change of the file is seen
 
 
 class TokenFile:
@@ -32,12 +29,10 @@ class TokenFile:
 
     def __init__(self, path: str, *, wall: Callable[[], float], audit: Audit) -> None:
         """Raises BadTokenFile with one line when the file cannot be used: a relay does not start without its tokens."""
-        self._path = Path(path)
+        self._file = WatchedFile(path, LARGEST)
         self._wall = wall
         self._audit = audit
         self._changed: list[Callable[[], object]] = []
-        self._seen = self._stamp()
-        self._read = self._seen
         self._take(self._load())
 
     # -- who may do what
@@ -71,14 +66,12 @@ class TokenFile:
     # -- the file
 
     def look(self) -> None:
-        """Has the file changed? It is read when it looks the same twice in a row: nobody is writing it just then."""
-        before, self._seen = self._seen, self._stamp()
-        if self._seen == before and self._seen != self._read:
+        """Read the file if it has changed."""
+        if self._file.changed():
             self.reload()
 
     def reload(self) -> None:
         """Read the file now."""
-        self._read = self._seen = self._stamp()
         try:
             entries = self._load()
         except BadTokenFile as error:
@@ -90,27 +83,15 @@ class TokenFile:
             for call in self._changed:
                 call()
 
-    def _stamp(self) -> Stamp:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
     def _load(self) -> dict[str, TokenEntry]:
         try:
-            with self._path.open("rb") as file:
-                data = file.read(LARGEST + 1)
-        except OSError as error:
-            raise BadTokenFile(f"auth_file: cannot read {self._path}: {error.strerror}") from None
-        try:
-            if len(data) > LARGEST:
-                raise BadTokenFile(f"it has more than {LARGEST} bytes")
-            return read(data.decode("utf-8"))
+            return read(self._file.read().decode("utf-8"))
         except UnicodeDecodeError as error:
-            raise BadTokenFile(f"auth_file: {self._path} is not UTF-8 at byte {error.start}") from None
+            raise BadTokenFile(f"auth_file: {self._file.path} is not UTF-8 at byte {error.start}") from None
+        except ValueError as error:
+            raise BadTokenFile(f"auth_file: {error}") from None
         except BadTokenFile as error:
-            raise BadTokenFile(f"auth_file: {self._path}: {error}") from None
+            raise BadTokenFile(f"auth_file: {self._file.path}: {error}") from None
 
     def _take(self, entries: dict[str, TokenEntry]) -> None:
         self._entries = entries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from relay.client.commands.messages import cancel, status
 from relay.client.commands.queue import queue
 from relay.client.commands.send import send
 from relay.client.commands.serve import serve
+from relay.client.commands.token import WALL, token
 from relay.client.refusal import Refused, Unreachable
 
 
@@ -110,11 +112,12 @@ def relay(context: click.Context, verbose: bool) -> None:
 
     `relay serve` starts the relay; `relay listen` receives the messages of an agent, and `relay send` sends it one.
     """
+    context.meta[WALL] = time.time
     if context.obj is None:  # who calls this from a program brings a reactor
         context.obj = partial(run_on_reactor, verbose=verbose)
 
 
-for command in (send, listen, status, cancel, agents, disconnect, queue, dead, events, serve):
+for command in (send, listen, status, cancel, agents, disconnect, queue, dead, events, token, serve):
     relay.add_command(command)
 
 

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final
 
 from relay.core.access import MOST_PATTERNS, Grant, is_name, is_pattern
@@ -157,7 +158,7 @@ def without_token(text: str, name: str) -> str:
         raise BadTokenFile(f"there is no token {name!r:.80}; there are: {', '.join(sorted(entries)) or 'none'}")
     lines = text.splitlines(keepends=True)
     heads = [number for number, line in enumerate(lines) if _TABLE.match(line)]
-    for head, after in zip(heads, [*heads[1:], len(lines)], strict=True):
+    for head, after in pairwise([*heads, len(lines)]):
         end = _end_of_table(lines, head, after)
         shorter = "".join(lines[:head] + lines[end:])
         if _says(shorter, entries):

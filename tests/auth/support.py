@@ -116,6 +116,7 @@ class Guarded:
     def close(self) -> None:
         for client in self.house.clients:
             client.socket.hang_up()
+        self.clock.advance(self.limits.auth_delay)  # who is answered late has gone
         self.relay.close()
         self.relay.settle()
         self.house.close()
@@ -140,6 +141,7 @@ class Caller:
     def heard(self) -> list[dict[str, Any]]:
         """The frames since the last call; a close is noted."""
         found = []
+        self.house.relay.settle()
         data, self._rest = self._rest + self.client.taken(), b""
         for opcode, payload in frames(data):
             if opcode == CLOSE:
