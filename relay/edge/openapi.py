@@ -5,27 +5,29 @@ The words of the problems come from the table of the problems: a word that is ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from relay.core.model import Reason, Status
+from relay.core.access import Need
 from relay.core.problems import PROBLEMS
 from relay.edge.events import TYPES
 from relay.edge.query import PAGE_DEFAULT, PAGE_MOST
-
-Schema = dict[str, Any]
+from relay.edge.scopes import CALLS
+from relay.edge.shapes import (
+    AGENT_ID,
+    ANYTHING,
+    COUNT,
+    MESSAGE_ID,
+    TEXT,
+    YES_OR_NO,
+    Schema,
+    ref,
+    schemas,
+)
 
 #: What any call may be told: a bad head or path, a foreign origin, a head or body too large, too slow or compressed.
 EVERYWHERE: Final = (400, 403, 404, 408, 413, 415, 421, 431, 500)
-
-AGENT_ID: Final = "^[A-Za-z0-9._~:@-]{1,128}$"
-MESSAGE_ID: Final = "^[A-Za-z0-9._~-]{1,64}$"
-
-TEXT: Final[Schema] = {"type": "string"}
-COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-TIME: Final[Schema] = {"type": "string", "format": "date-time"}
-YES_OR_NO: Final[Schema] = {"type": "boolean"}
-ANYTHING: Final[Schema] = {}
 
 
 def document() -> Schema:
@@ -38,61 +40,61 @@ def document() -> Schema:
             "summary": "Gets a message to a program which nobody can reach",
             "description": "Version 1 of the contract: the calls over HTTP. Fields that are not known are ignored.",
         },
-        "paths": {
-            "/v1/agents/{agent}/messages": {"parameters": [_AGENT], **_messages_of_an_agent()},
-            "/v1/messages": {"post": _batch()},
-            "/v1/messages/{id}": {"parameters": [_ID], **_one_message()},
-            "/v1/agents": {"get": _agents()},
-            "/v1/agents/{agent}": {
-                "parameters": [_AGENT],
-                "get": _call("agent", "An agent that is known here", _ok("Agent"), 503),
-            },
-            "/v1/agents/{agent}/session": {
-                "parameters": [_AGENT],
-                "delete": _call("disconnect", "Close the agent's session with 4005", _ok("Deleted")),
-            },
-            "/v1/agents/{agent}/next": {"parameters": [_AGENT], "get": _next()},
-            "/v1/agents/{agent}/acks": {"parameters": [_AGENT], "post": _acks()},
-            "/v1/dead-letters": {
-                "get": _call("letters", "Dead letters", _ok("DeadLetters"), 503, takes=[_LIMIT, _CURSOR])
-            },
-            "/v1/dead-letters/{id}": {
-                "parameters": [_ID],
-                "delete": _call("discard", "Put a dead letter away", _ok("Deleted"), 503),
-            },
-            "/v1/dead-letters/{id}/requeue": {
-                "parameters": [_ID],
-                "post": _call("requeue", "Send a dead letter again", _ok("MessageInQueue"), 429, 503),
-            },
-            "/v1/events": {"get": _events()},
-            "/v1/connect": {"get": _connect()},
-            "/healthz": {"get": _call("health", "Alive", _ok("Health"))},
-            "/readyz": {"get": _call("readiness", "Able to accept messages", _ok("Ready"), 503)},
-            "/openapi.json": {"get": _call("openapi", "This document", _ok("Description"))},
+        "paths": _with_scopes(_paths()),
+        "components": {
+            "schemas": schemas(),
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
-        "components": {"schemas": _schemas()},
     }
 
 
+def _paths() -> Schema:
+    return {
+        "/v1/agents/{agent}/messages": {"parameters": [_AGENT], **_messages_of_an_agent()},
+        "/v1/messages": {"post": _batch()},
+        "/v1/messages/{id}": {"parameters": [_ID], **_one_message()},
+        "/v1/agents": {"get": _agents()},
+        "/v1/agents/{agent}": {
+            "parameters": [_AGENT],
+            "get": _call("agent", "An agent that is known here", _ok("Agent"), 503),
+        },
+        "/v1/agents/{agent}/session": {
+            "parameters": [_AGENT],
+            "delete": _call("disconnect", "Close the agent's session with 4005", _ok("Deleted")),
+        },
+        "/v1/agents/{agent}/next": {"parameters": [_AGENT], "get": _next()},
+        "/v1/agents/{agent}/acks": {"parameters": [_AGENT], "post": _acks()},
+        "/v1/dead-letters": {"get": _call("letters", "Dead letters", _ok("DeadLetters"), 503, takes=[_LIMIT, _CURSOR])},
+        "/v1/dead-letters/{id}": {
+            "parameters": [_ID],
+            "delete": _call("discard", "Put a dead letter away", _ok("Deleted"), 503),
+        },
+        "/v1/dead-letters/{id}/requeue": {
+            "parameters": [_ID],
+            "post": _call("requeue", "Send a dead letter again", _ok("MessageInQueue"), 429, 503),
+        },
+        "/v1/events": {"get": _events()},
+        "/v1/connect": {"get": _connect()},
+        "/healthz": {"get": _call("health", "Alive", _ok("Health"))},
+        "/readyz": {"get": _call("readiness", "Able to accept messages", _ok("Ready"), 503)},
+        "/openapi.json": {"get": _call("openapi", "This document", _ok("Description"))},
+    }
+
+
+def _with_scopes(paths: Schema) -> Schema:
+    """The calls, and for each what the table of scopes says of it."""
+    for path, calls in paths.items():
+        needs = CALLS[re.sub(r"\{\w+\}", "*", path)]
+        for method in calls.keys() - {"parameters"}:
+            call, need = calls[method], needs[method.upper()]
+            call["security"] = [] if need is Need.NOTHING else [{"bearer": []}]
+            if need is not Need.NOTHING:
+                call["description"] = f"Where tokens are needed: {need.value}."
+                call["responses"] |= {"401": _problem(401), "503": _problem(503)}
+    return paths
+
+
 # -- parts
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(members: dict[str, Schema], *optional: str) -> Schema:
-    """An object whose members must be there but for the ``optional``; others may be added."""
-    required = [name for name in members if name not in optional]
-    return {"type": "object", "properties": members} | ({"required": required} if required else {})
-
-
-def _page(item: str) -> Schema:
-    return _object({"items": {"type": "array", "items": _ref(item)}, "next": {"type": ["string", "null"]}})
-
-
-def _maybe(schema: Schema) -> Schema:
-    return schema | {"type": [schema["type"], "null"]}
 
 
 def _given(name: str, where: str, schema: Schema, what: str = "", *, required: bool = False) -> Schema:
@@ -110,18 +112,20 @@ def _answer(what: str, schema: Schema, media: str = "application/json", headers:
 
 
 def _ok(name: str) -> Schema:
-    return {"200": _answer("Done", _ref(name))}
+    return {"200": _answer("Done", ref(name))}
 
 
 def _problem(status: int) -> Schema:
     """The answer of a status that is a problem: the words that it may be."""
     words = [word for word, (number, _title) in PROBLEMS.items() if number == status]
     headers: dict[str, Schema] = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = {"required": True, **_header("`Bearer`")}
     if status in (429, 503):
         headers["Retry-After"] = {"required": True, **_header("Seconds until it may be tried again", COUNT)}
     if status == 410:
         headers["Relay-Status"] = _header("How it ended, where that is known")
-    return _answer(f"A problem: {', '.join(f'`{word}`' for word in words)}", _ref("Problem"), _PROBLEM_JSON, headers)
+    return _answer(f"A problem: {', '.join(f'`{word}`' for word in words)}", ref("Problem"), _PROBLEM_JSON, headers)
 
 
 def _call(
@@ -167,8 +171,8 @@ def _accepted() -> Schema:
         "Idempotent-Replay": _header("`true`: the message was known by its key"),
     }
     return {
-        "200": _answer("`delivered`, or `queued` and durable", _ref("Outcome"), headers=headers),
-        "202": _answer("`accepted` and durable", _ref("Outcome"), headers=headers),
+        "200": _answer("`delivered`, or `queued` and durable", ref("Outcome"), headers=headers),
+        "202": _answer("`accepted` and durable", ref("Outcome"), headers=headers),
     }
 
 
@@ -190,13 +194,13 @@ def _payload() -> Schema:
 
 def _batch() -> Schema:
     what = "One message a line, read as it comes; one result a line, as each is known"
-    good = {"200": _answer(what, _ref("Result"), "application/x-ndjson")}
-    body = {"required": True, "content": {"application/x-ndjson": {"schema": _ref("Line")}}}
+    good = {"200": _answer(what, ref("Result"), "application/x-ndjson")}
+    body = {"required": True, "content": {"application/x-ndjson": {"schema": ref("Line")}}}
     return _call("batch", "Send messages, line by line", good, 503, body=body)
 
 
 def _one_message() -> Schema:
-    good = {"200": _answer("The message", _ref("Message"), headers={"Preference-Applied": _APPLIED})}
+    good = {"200": _answer("The message", ref("Message"), headers={"Preference-Applied": _APPLIED})}
     return {
         "get": _call("message", "A message and what became of it", good, 503, takes=[_PREFER]),
         "delete": _call("cancel", "Cancel a message that is queued", _ok("Deleted"), 409, 503),
@@ -225,7 +229,7 @@ def _next() -> Schema:
 
 def _acks() -> Schema:
     takes = [_given("Relay-Session", "header", TEXT, required=True)]
-    body = {"required": True, "content": {"application/json": {"schema": _ref("Said")}}}
+    body = {"required": True, "content": {"application/json": {"schema": ref("Said")}}}
     return _call("acks", "What an agent that polls says of its messages", _ok("Heard"), 410, takes=takes, body=body)
 
 
@@ -243,139 +247,3 @@ def _events() -> Schema:
 def _connect() -> Schema:
     good = {"101": {"description": "A WebSocket, which speaks the subprotocol `relay.v1`"}}
     return _call("connect", "The door of the agents: an upgrade to WebSocket", good, 426, 429, 503)
-
-
-# -- what goes over them
-
-
-def _schemas() -> Schema:
-    statuses = {"enum": [status.value for status in Status]}
-    message = _message(statuses)
-    history = {"type": "array", "items": _ref("Event")}
-    return {
-        "Problem": _problem_object(),
-        "Outcome": _object(_outcome(), "reason", "durable", "reply"),
-        "Line": _line(),
-        "Result": {
-            "anyOf": [_object(_LINE | _outcome() | _REPLAY, *_LATER), _object(_LINE | _REFUSED, "ref", "retry_after")]
-        },
-        "Event": _object({"at": TIME, "event": TEXT, "session": TEXT, "node": TEXT, "detail": TEXT}, *_UNSAID),
-        "Message": _object(message | {"timeline": history}, *_SOMETIMES),
-        "MessageInQueue": _object(message, *_SOMETIMES),
-        "Queue": _page("MessageInQueue"),
-        "DeadLetter": _object(message, *_SOMETIMES),
-        "DeadLetters": _page("DeadLetter"),
-        "Agent": _agent(),
-        "Agents": _page("Agent"),
-        "Next": _object({"session": TEXT, "messages": {"type": "array", "items": {"type": "object"}}}),
-        "Said": _said(),
-        "Heard": _object({"errors": {"type": "array", "items": _object({"code": TEXT, "detail": TEXT})}}),
-        "Deleted": _object({"deleted": COUNT}),
-        "Health": _object({"status": {"const": "alive"}}),
-        "Description": _object({"openapi": TEXT}),
-        "Ready": _object({"status": {"const": "ready"}, "durable": YES_OR_NO}),
-    }
-
-
-_REPLAY: Final[Schema] = {"idempotent_replay": {"const": True}}
-_LINE: Final[Schema] = {"line": {"type": "integer", "minimum": 1}, "ref": TEXT}
-_REFUSED: Final[Schema] = {"problem": _ref("Problem"), "retry_after": COUNT}
-_LATER: Final = ("ref", "reason", "durable", "reply", "idempotent_replay")
-_UNSAID: Final = ("session", "node", "detail")
-_SOMETIMES: Final = (
-    *("ended_at", "reason", "reply", "content_type", "size"),
-    *("topic", "headers", "payload", "encoding"),
-)
-
-
-def _problem_object() -> Schema:
-    members = {
-        "type": {"enum": [f"/problems/{word}" for word in PROBLEMS]},
-        "title": TEXT,
-        "status": {"enum": sorted({status for status, _title in PROBLEMS.values()})},
-        "detail": TEXT,
-        "id": TEXT,
-        "attempts": COUNT,
-        "sent": YES_OR_NO,
-        "by": TEXT,
-        "ended": TEXT,
-        "durable": YES_OR_NO,
-    }
-    return _object(members, "id", "attempts", "sent", "by", "ended", "durable")
-
-
-def _outcome() -> Schema:
-    return {
-        "id": TEXT,
-        "agent": TEXT,
-        "status": {"enum": ["delivered", "queued", "accepted"]},
-        "attempts": COUNT,
-        "reason": {"enum": [reason.value for reason in Reason]},
-        "durable": {"const": False},
-        "reply": ANYTHING,
-    }
-
-
-def _line() -> Schema:
-    members = {
-        "agent": {"type": "string", "pattern": AGENT_ID},
-        "payload": ANYTHING,
-        "content_type": TEXT,
-        "encoding": {"const": "base64"},
-        "headers": {"type": "object", "additionalProperties": TEXT},
-        "ttl": COUNT,
-        "topic": TEXT,
-        "idempotency_key": TEXT,
-        "callback_url": TEXT,
-        "wait": {"type": "number"},
-        "async": YES_OR_NO,
-        "ref": TEXT | {"maxLength": 64},
-    }
-    return _object(members, *(name for name in members if name not in ("agent", "payload")))
-
-
-def _message(statuses: Schema) -> Schema:
-    return {
-        "id": TEXT,
-        "agent": TEXT,
-        "status": statuses,
-        "attempts": COUNT,
-        "created_at": TIME,
-        "expires_at": TIME,
-        "ended_at": TIME,
-        "reason": TEXT,
-        "reply": ANYTHING,
-        "content_type": TEXT,
-        "size": COUNT,
-        "topic": TEXT,
-        "headers": {"type": "object", "additionalProperties": TEXT},
-        "payload": ANYTHING,
-        "encoding": {"const": "base64"},
-    }
-
-
-def _agent() -> Schema:
-    members = {
-        "agent": TEXT,
-        "connected": YES_OR_NO,
-        "queued": COUNT,
-        "queued_bytes": COUNT,
-        "in_flight": COUNT,
-    }
-    words = ("session", "remote", "client", "node", "transport")
-    times = ("since", "last_seen", "oldest_at")
-    return _object(members | {name: _maybe(TEXT) for name in words} | {name: _maybe(TIME) for name in times})
-
-
-def _said() -> Schema:
-    ack = _object({"id": TEXT, "reply": ANYTHING}, "reply")
-    nack = _object(
-        {"id": TEXT, "requeue": YES_OR_NO, "delay": _maybe({"type": "number"}), "reason": _maybe(TEXT)},
-        *("requeue", "delay", "reason"),
-    )
-    members = {
-        "acks": {"type": "array", "items": ack},
-        "nacks": {"type": "array", "items": nack},
-        "progress": {"type": "array", "items": TEXT},
-    }
-    return _object(members, *members)

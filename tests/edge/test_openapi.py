@@ -28,6 +28,16 @@ def test_every_call_of_the_door_is_described() -> None:
     assert not served - described
 
 
+def test_every_call_says_whether_it_needs_a_token() -> None:
+    for path, calls in openapi.document()["paths"].items():
+        for method in calls.keys() - {"parameters"}:
+            call = calls[method]
+            free = path in ("/healthz", "/readyz", "/openapi.json")
+            assert call["security"] == ([] if free else [{"bearer": []}]), path
+            assert ("401" in call["responses"]) != free and "403" in call["responses"], path
+    assert "bearer" in openapi.document()["components"]["securitySchemes"]
+
+
 def test_every_word_of_a_problem_is_described() -> None:
     told = openapi.document()["components"]["schemas"]["Problem"]["properties"]["type"]["enum"]
     assert told == [f"/problems/{word}" for word in PROBLEMS]
