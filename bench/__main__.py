@@ -175,6 +175,7 @@ def land() -> None:
 
 def flames(workload: str, sizes: Sizes) -> None:
     """A flame graph of the relay under a workload."""
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"profile-{workload}.svg"
     once(workload, "relay", sizes, path)
     click.echo(f"written to {path}")
