@@ -41,6 +41,11 @@ def _plain(part: str) -> str:
     return re.sub(r"\\(.)", r"\1", part, flags=re.DOTALL)
 
 
+def kind_of(endpoint: str) -> str:
+    """The kind of an endpoint string: ``tcp``, ``ssl`` …"""
+    return split(endpoint)[0]
+
+
 def reach(endpoint: str) -> Reach:
     """Who could connect, as far as the string tells. A kind that is not known here is open."""
     kind, positional, named = split(endpoint)
@@ -69,6 +74,8 @@ def is_local(address: object) -> bool:
 
 def with_backlog(endpoint: str) -> str:
     """The same endpoint with our backlog, unless it names one or knows none."""
+    if endpoint.startswith("haproxy:"):
+        return "haproxy:" + with_backlog(endpoint.removeprefix("haproxy:"))
     kind, positional, named = split(endpoint)
     by_place = {"tcp": 2, "tcp6": 2, "unix": 2}.get(kind, len(positional))
     if kind not in TAKES_BACKLOG or "backlog" in named or len(positional) > by_place:

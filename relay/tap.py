@@ -39,6 +39,7 @@ from relay.auth.keys import BadKeys, from_jwks, from_pem, from_secret
 from relay.auth.open import OpenHouse
 from relay.auth.rings import FETCH_SECONDS, FileRing, KeyRing, UrlRing
 from relay.auth.tokens import TokenFile
+from relay.certificates import Certificates
 from relay.config import Config, ConfigError, load
 from relay.core.counters import Counters
 from relay.core.ports import Audit, Authenticator, MessageStore, TokenProvider
@@ -48,7 +49,7 @@ from relay.doorkeeper import Doorkeeper, descriptors_open
 from relay.edge.site import make_site
 from relay.edge.systemd import notify
 from relay.edge.webhook import WebhookSender, resolving
-from relay.endpoints import with_backlog
+from relay.endpoints import kind_of, with_backlog
 from relay.hub.service import Hub
 from relay.store import open_store
 from relay.watch import Watch
@@ -262,7 +263,7 @@ def build(config: Config, process: Process) -> RelayService:
     return RelayService(
         engine=hub,
         factory=site,
-        doors=[make_door(text) for text in config.listen],
+        doors=[make_door(text, process.watch) for text in config.listen],
         surroundings=process,
         clock=reactor,
         patience=config.limits.drain_seconds + 2 * config.limits.close_seconds + GRACE,
@@ -345,9 +346,14 @@ def make_sender(config: Config) -> WebhookSender:
     )
 
 
-def make_door(text: str) -> Door:
+def make_door(text: str, watch: Watch) -> Door:
     try:
-        return Door(text, serverFromString(reactor, with_backlog(text)))
+        endpoint = serverFromString(reactor, with_backlog(text))
+        if kind_of(text) == "ssl":
+            certificates = Certificates(text, endpoint)
+            watch.looks.append(certificates.look)
+            watch.reloads.append(certificates.reload)
+        return Door(text, endpoint)
     except Exception as error:
         # A parser, a plugin's too, says in any exception it likes that it cannot read its string.
         raise ConfigError(f"listen: {text} is not an endpoint: {type(error).__name__}: {error}") from error

@@ -16,6 +16,7 @@ PACKAGES = {
     "curl": ("curl",),
     "git": ("git",),
     "make": ("make",),
+    "systemd-analyze": ("systemd",),
 }
 
 

@@ -36,7 +36,9 @@ def test_what_twisted_quotes_comes_back_unchanged(argument: str) -> None:
     assert split(f"unix:address={quoted}:mode=600") == ("unix", [], {"address": argument, "mode": "600"})
 
 
-@pytest.mark.parametrize("endpoint", ["tcp:80", "tcp:80:interface=127.0.0.1", r"tcp6:80:interface=\:\:1", "unix:/a"])
+@pytest.mark.parametrize(
+    "endpoint", ["haproxy:tcp:80", "tcp:80", "tcp:80:interface=127.0.0.1", r"tcp6:80:interface=\:\:1", "unix:/a"]
+)
 def test_our_backlog_is_what_the_kernel_is_asked_for(endpoint: str) -> None:
     reactor = MemoryReactorClock()
     serverFromString(reactor, with_backlog(endpoint)).listen(None)

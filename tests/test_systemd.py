@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from twisted.logger import capturedLogs
 
 from relay.edge.systemd import notify
+from relay.tap import is_watched
 
 
 def manager(address: str) -> socket.socket:
@@ -44,3 +46,16 @@ def test_a_manager_that_is_gone_is_logged_and_nothing_fails(tmp_path: Path) -> N
     with capturedLogs() as logged:
         notify(str(tmp_path / "gone"), "READY=1")
     assert [event["lines"] for event in logged] == [("READY=1",)]
+
+
+@pytest.mark.parametrize(
+    ("environ", "watched"),
+    [
+        ({}, False),
+        ({"WATCHDOG_USEC": "30000000"}, True),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": str(os.getpid())}, True),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1"}, False),
+    ],
+)
+def test_a_watchdog_is_fed_only_if_it_is_ours(environ: dict[str, str], watched: bool) -> None:
+    assert is_watched(environ) is watched

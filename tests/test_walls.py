@@ -29,10 +29,24 @@ ARROWS = {
     "kinds": {"core"},
     "endpoints": set(),
     "config": {"core", "kinds", "endpoints"},
+    "certificates": {"endpoints"},
     "doorkeeper": {"core"},
     "watch": set(),
     "daemon": {"core", "endpoints"},
-    "tap": {"edge", "hub", "store", "fabric", "auth", "core", "config", "daemon", "doorkeeper", "endpoints", "watch"},
+    "tap": {
+        "edge",
+        "hub",
+        "store",
+        "fabric",
+        "auth",
+        "core",
+        "certificates",
+        "config",
+        "daemon",
+        "doorkeeper",
+        "endpoints",
+        "watch",
+    },
 }
 #: these start a process of their own
 STARTERS = {RELAY / "tap.py", RELAY / "client" / "cli.py"}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import configparser
+import json
+import re
 import shlex
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from relay.config import ConfigError, load
 from tests.e2e.door import get
 from tests.e2e.support import ROOT, Daemon, python_script
+from tests.support_system import needs
 
 pytestmark = pytest.mark.e2e
 
@@ -63,6 +68,15 @@ def test_a_relay_listens_on_the_socket_that_it_inherits_and_says_when(
     assert manager.recv(1000) == b"STOPPING=1"
 
 
+def test_a_watchdog_hears_from_the_relay_while_its_one_loop_turns(
+    manager: socket.socket, tmp_path: Path, inherit: Callable[[str], Daemon]
+) -> None:
+    relay = inherit("127.0.0.1")
+    relay.environment["WATCHDOG_USEC"] = "3000000"
+    relay.start()
+    assert [manager.recv(1000) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+
+
 def test_an_inherited_socket_that_others_can_reach_is_refused(
     manager: socket.socket, inherit: Callable[[str], Daemon]
 ) -> None:
@@ -87,3 +101,55 @@ def test_the_units_start_what_there_is() -> None:
     ]
     assert service["Service"]["Type"] == "notify"
     assert (port["Socket"]["FileDescriptorName"], port["Socket"]["Backlog"]) == ("relay", "4096")
+
+
+def test_the_unit_leaves_little_to_whoever_takes_the_relay_over() -> None:
+    needs("systemd-analyze")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", str(ROOT / "deploy" / "relay.service")]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    exposure = re.search(r"Overall exposure level for relay.service: ([0-9.]+)", told)
+    assert exposure is not None, told
+    assert float(exposure[1]) <= 1.2, told
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The steps of the container file, those that go on over several lines joined."""
+    lines = (ROOT / "deploy" / "Containerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    steps = [line.split(None, 1) for line in lines if line and not line.startswith("#")]
+    return [(word, rest) for word, rest in steps]
+
+
+def last(word: str) -> str:
+    return [rest for found, rest in instructions() if found == word][-1]
+
+
+def test_the_container_runs_as_nobody_in_particular_and_takes_what_there_is() -> None:
+    known = {
+        "FROM",
+        "WORKDIR",
+        "COPY",
+        "RUN",
+        "ENV",
+        "USER",
+        "VOLUME",
+        "EXPOSE",
+        "STOPSIGNAL",
+        "HEALTHCHECK",
+        "ENTRYPOINT",
+    }
+    assert {word for word, _ in instructions()} <= known
+    user, group = last("USER").split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+    sources = [rest.split()[:-1] for word, rest in instructions() if word == "COPY" and not rest.startswith("--from")]
+    assert not [name for names in sources for name in names if not (ROOT / name).exists()]
+
+
+def test_the_containers_settings_are_settings() -> None:
+    pairs = [pair.split("=", 1) for word, rest in instructions() if word == "ENV" for pair in shlex.split(rest)]
+    settings = {name: value for name, value in pairs if name.startswith("RELAY_")}
+    assert settings["RELAY_STORE"] == "sqlite:/var/lib/relay/relay.db"
+    with pytest.raises(ConfigError, match="--insecure-open"):  # it listens to others, and so needs to be told who may
+        load(None, settings, {})
+    load(None, settings, {"insecure_open": True})
+    assert json.loads(last("ENTRYPOINT"))[1:] == ["--nodaemon", "--pidfile=", "relay"]
