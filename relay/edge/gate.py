@@ -20,6 +20,7 @@ from relay.edge import head
 from relay.edge.answer import HARDENING, STRICT_TRANSPORT, last_words, of_problem
 from relay.edge.chunks import Chunks
 from relay.edge.deadline import Deadline
+from relay.edge.request import wants_upgrade
 
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
@@ -149,7 +150,7 @@ class GateChannel(HTTPChannel):
                 self.refuse(problem)
                 return
             request.refusal = problem
-        if request.wants_upgrade:
+        if wants_upgrade(request):
             self.persistent = False
         self._phase = Phase.BODY
         self._body_began = self.site.clock.seconds()

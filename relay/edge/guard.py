@@ -17,17 +17,7 @@ from relay.core.problems import Problem
 #: What a browser sends: a bare host, an IPv6 address in brackets; never a user, a path or a blank.
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z_.-]{1,253})(?::([0-9]{0,5}))?", re.ASCII)
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)", re.ASCII)
-_META: Final = re.compile(r"relay-meta-[a-z0-9_-]{1,64}", re.ASCII)
 _PORTS: Final = {"http": "80", "https": "443"}
-
-#: What a page of an allowed origin may read of an answer.
-EXPOSED: Final = b"Location, Relay-Status, Retry-After, Preference-Applied, TTL, Idempotent-Replay"
-ALLOWED_HEADERS: Final = (
-    b"Authorization, Content-Type, Prefer, TTL, Topic, Idempotency-Key, Callback-URL, Last-Event-ID, Relay-Session, "
-    b"traceparent, tracestate"
-)
-ALLOWED_METHODS: Final = b"GET, HEAD, POST, DELETE"
-PREFLIGHT_SECONDS: Final = 600
 
 Place = tuple[str, str]  #: host and port, in the one form in which they are compared
 
@@ -60,32 +50,6 @@ class Guard:
         origin = _origin(origins[0]) if len(origins) == 1 else None
         if origin is None or (origin != (scheme, *place) and origin not in self._origins):
             raise Problem("forbidden-origin", "pages from this Origin may not use the relay (setting: origin)")
-
-
-def shared(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that let a page of this origin, which may use the relay, read the answer. Never with credentials."""
-    return (
-        (b"Access-Control-Allow-Origin", origin),
-        (b"Access-Control-Expose-Headers", EXPOSED),
-    )
-
-
-def preflight(wanted: Sequence[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """The headers that answer a browser which asks before it sends; ``wanted``: the headers that it wants to send.
-
-    Those of messages have no list of names, so that the ones that are asked for are allowed.
-    """
-    meta = [
-        name.encode("ascii")
-        for value in wanted
-        for name in map(str.strip, value.lower().split(","))
-        if _META.fullmatch(name)
-    ][:32]
-    return (
-        (b"Access-Control-Allow-Methods", ALLOWED_METHODS),
-        (b"Access-Control-Allow-Headers", b", ".join([ALLOWED_HEADERS, *meta])),
-        (b"Access-Control-Max-Age", b"%d" % PREFLIGHT_SECONDS),
-    )
 
 
 def _place(authority: str, scheme: str) -> Place | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -14,8 +13,8 @@ from twisted.web.server import Request
 
 from relay.core.access import NOBODY, Grant
 from relay.core.problems import Problem, Unsound
-from relay.edge import guard
-from relay.edge.answer import Answer, Header, of_problem
+from relay.edge import pages
+from relay.edge.answer import Answer, of_problem
 
 if TYPE_CHECKING:
     from relay.edge.batch import Batch
@@ -62,34 +61,8 @@ class DoorRequest(Request):
         """Set the head of an answer whose length is not known."""
         self.setResponseCode(200)
         self.responseHeaders.setRawHeaders(b"Content-Type", [content_type])
-        if self.site.guard.is_open:
-            for name, value in self._told_to_pages():
-                self.responseHeaders.setRawHeaders(name, [value])
-
-    def _told_to_pages(self) -> Iterable[Header]:
-        """What lets a page of an origin that was allowed read the answer."""
-        yield b"Vary", b"Origin"
-        if self.origin_passed:
-            yield from guard.shared(self.values(b"origin")[0].encode("latin-1"))
-
-    def _is_preflight(self) -> bool:
-        return (
-            self.method == b"OPTIONS"
-            and self.origin_passed
-            and self.site.guard.is_open
-            and self.requestHeaders.hasHeader(b"access-control-request-method")
-        )
-
-    @property
-    def wants_upgrade(self) -> bool:
-        """Does it ask to go on as WebSocket?
-
-        Whoever stands before us may believe that it does, whatever it is answered, and pass on what are frames to its
-        client. So nothing that follows is ever read as a request.
-        """
-        return self.requestHeaders.hasHeader(b"upgrade") and any(
-            "websocket" in value.lower() for value in self.values(b"upgrade")
-        )
+        for name, value in pages.told(self):
+            self.responseHeaders.setRawHeaders(name, [value])
 
     def answer(self, answer: Answer) -> None:
         """Answer, and be done. Called while the request is being read: nobody has hung up yet."""
@@ -102,10 +75,9 @@ class DoorRequest(Request):
         self.setResponseCode(answer.status, answer.phrase)
         for name, value in answer.headers:
             self.responseHeaders.setRawHeaders(name, [value])
-        if self.site.guard.is_open:
-            for name, value in self._told_to_pages():
-                self.responseHeaders.setRawHeaders(name, [value])
-        if self.wants_upgrade:
+        for name, value in pages.told(self):
+            self.responseHeaders.setRawHeaders(name, [value])
+        if wants_upgrade(self):
             said = [value for name, value in answer.headers if name == b"Connection"]
             self.responseHeaders.setRawHeaders(b"Connection", [b", ".join([*said, b"close"])])
         if answer.status != 204:
@@ -132,7 +104,8 @@ class DoorRequest(Request):
         if self.requestHeaders.hasHeader(b"content-encoding"):
             raise Problem("unsupported-media-type", "the body must not be compressed: send it without Content-Encoding")
         self._length = length
-        admitted = self.site.access.admit(self)
+        # A browser asks before it sends, and shows no token yet.
+        admitted = NOBODY if pages.is_preflight(self) else self.site.access.admit(self)
         if isinstance(admitted, Grant):
             self._admit(admitted)
         else:
@@ -141,6 +114,7 @@ class DoorRequest(Request):
     def _admit(self, grant: Grant) -> None:
         """It may be made: does its body go to a batch, or may it be too large? Raises Problem."""
         self.grant = grant
+        self.site.visitors.publishes(grant.name)
         if self.method == b"POST" and self.path == b"/v1/messages":
             self.stream = self.site.batches.open(self)
             self.site.access.hold(self, self.stream.revoke)
@@ -236,8 +210,8 @@ class DoorRequest(Request):
         self.prepath: list[bytes] = []
         self.postpath = self.path[1:].split(b"/")
         try:
-            if self.refusal is None and self._is_preflight():
-                self.answer(Answer(204, guard.preflight(self.values(b"access-control-request-headers"))))
+            if self.refusal is None and pages.is_preflight(self):
+                self.answer(Answer(204, pages.preflight(self.values(b"access-control-request-headers"))))
             elif self.refusal is None:
                 self.site.resource.render(self)
             else:
@@ -255,3 +229,12 @@ class DoorRequest(Request):
     def getRequestHostname(self) -> bytes:  # noqa: N802  Twisted's name
         # Asked for by the router, which would put it through IDNA and fail on some. It plays no part in our routes.
         return b"relay"
+
+
+def wants_upgrade(request: DoorRequest) -> bool:
+    """Does it ask to go on as WebSocket?
+
+    Whoever stands before us may believe that it does, whatever it is answered, and pass on its client's frames.
+    So nothing that follows is ever read as a request.
+    """
+    return any("websocket" in value.lower() for value in request.values(b"upgrade"))

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from twisted.logger import capturedLogs
 
+from tests.conftest import LoggedFailures
 from tests.edge.support import Client, House, get, request
 from tests.edge.whole import Relay, unchunked
 
@@ -359,3 +361,39 @@ def test_an_empty_batch_is_answered_with_nothing(relay: Relay) -> None:
 def test_a_batch_keeps_the_order_of_an_agents_lines(relay: Relay) -> None:
     batch(relay, b"".join(line("a", number) for number in range(300)))
     assert [message["payload"] for message in relay.agent("a").messages()] == list(range(300))
+
+
+def test_a_batch_may_pause_and_is_cut_off_when_it_never_goes_on(make: Build) -> None:
+    relay = make(batch_pause=20.0)
+    head = get("/v1/messages", method="POST", transfer_encoding="chunked", content_type="application/x-ndjson")
+    client = relay.begin(head)
+    relay.pass_time(19)
+    assert not client.closed
+    relay.pass_time(8)
+    assert client.closed
+    assert relay.house.site.counters.table()["batch_pause"] == 1
+
+
+def test_a_publisher_that_reads_no_results_is_not_read_and_then_cut_off(make: Build) -> None:
+    relay = make(unread=100_000)
+    head = get("/v1/messages", method="POST", transfer_encoding="chunked", content_type="application/x-ndjson")
+    client = relay.begin(head)
+    client.socket.room = 0
+    line = b"nonsense\n" * 5000
+    for _ in range(4):
+        client.send(b"%x\r\n%b\r\n" % (len(line), line))
+        relay.settle()
+    assert not client.socket.reading
+    relay.pass_time(40)
+    assert client.closed
+    assert relay.house.site.counters.table()["stalled_seconds"] == 1
+
+
+def test_of_a_strangers_text_the_log_shows_so_much(make: Build, logged_failures: LoggedFailures) -> None:
+    relay = make(logged=50)
+    site = relay.house.site
+    site.resource.render = lambda request: 1 / 0
+    with capturedLogs() as logged:
+        assert relay.get("/v1/" + "x" * 5000).status == 500
+    assert max(len(event["path"]) for event in logged if "path" in event) == 50
+    assert logged_failures.flush(ZeroDivisionError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relay.core.problems import Problem
+from relay.hub.directory import Directory
 from tests.hub.support import Agent, Floor
 
 
@@ -77,3 +78,48 @@ def test_a_newcomer_may_say_only_so_much_while_its_holder_is_asked() -> None:
         newcomer.say("ping")
     assert newcomer.wire.closed == (4004, "too-many-frames")
     assert reached(floor, "kept_frames") == 1
+
+
+def test_the_queues_of_all_agents_together_are_bounded() -> None:
+    few = Floor(total_count=2, queue_count=2)
+    assert [few.post(agent=f"desk-{number}", wait=0).said for number in range(3)] == ["queued:away"] * 2 + [
+        "queue-full"
+    ]
+    assert reached_by(few) == "total_count"
+    small = Floor(total_bytes=10, queue_bytes=10)
+    assert small.post(b'"123456"', wait=0).said == "queued:away"
+    assert small.post(b'"123456"', agent="desk-2", wait=0).said == "queue-full"
+    assert reached_by(small) == "total_bytes"
+
+
+def reached_by(floor: Floor) -> str | None:
+    """The limit that a further POST is refused for."""
+    problem = floor.post(b'"1234567"', agent="other", wait=0).problem
+    assert problem is not None
+    return problem.limit
+
+
+def test_what_an_agent_asks_for_is_clamped() -> None:
+    floor = Floor(max_in_flight=20, default_in_flight=10, ack_wait=7, ack_wait_max=60)
+    plain = Agent(floor).register("plain").heard("registered")[0]
+    assert (plain["max_in_flight"], plain["ack_wait"]) == (10, 7)
+    greedy = Agent(floor).register("greedy", max_in_flight=10_000, ack_wait=3600).heard("registered")[0]
+    assert (greedy["max_in_flight"], greedy["ack_wait"]) == (20, 60)
+
+
+def test_agents_that_went_are_remembered_up_to_a_number() -> None:
+    directory = Directory(2)
+    for number in range(5):
+        directory.seen(f"desk-{number}", float(number))
+    assert directory.after("", "") == ["desk-0", "desk-1"]
+
+
+def test_a_batch_of_messages_is_bounded_in_number_and_bytes() -> None:
+    floor = Floor(batch_count=3, batch_bytes=10_000)
+    for _ in range(5):
+        floor.post(1, wait=0)
+    for _ in range(4):
+        floor.post("x" * 4000, wait=0)
+    agent = Agent(floor).register(batch=True)
+    floor.clock.advance(0)
+    assert [len(batch) for batch in agent.batches()] == [3, 3, 2, 1]
