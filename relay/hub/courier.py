@@ -102,10 +102,15 @@ class Courier:
         """Send what may be sent. Called whenever something changed that may let a message go."""
         if self._pumping:
             return
+        if self.outlet is None:
+            if self.idle:
+                self._retire(self)
+            return
         self._pumping = True
         try:
-            while self._advance():
-                pass
+            if self.outlet.takes(1):  # asked once here; for each message it is asked whether that one fits
+                while self._advance():
+                    pass
         finally:
             self._pumping = False
         if self.outlet is not None:
@@ -117,7 +122,7 @@ class Courier:
     def _advance(self) -> bool:
         """Take one step; False when there is none to take now."""
         outlet, context = self.outlet, self.context
-        if outlet is None or context.draining or self.line.flying >= outlet.window or not outlet.takes(1):
+        if outlet is None or context.draining or self.line.flying >= outlet.window:
             return False
         if context.ledger.unrecorded(self.agent) >= context.limits.unrecorded:
             return False

@@ -161,16 +161,18 @@ class Ledger:
         owed.recorded = both
 
     def _record(self, owed: _Owed) -> None:
-        written = self._write(owed.end).addCallbacks(self._recorded, self._not_recorded, (owed,), errbackArgs=(owed,))
-        self._quietly(written)
+        written = later(self.store.write(owed.end))
+        written.addCallbacks(self._recorded, self._not_recorded, (owed,), errbackArgs=(owed,))
+        written.addErrback(self._swallow)
 
     def _not_recorded(self, failure: Failure, owed: _Owed) -> Failure:
         if failure.check(StoreUnavailable):
             self._failed[owed] = None
-        return failure
+        return self._took_not(failure)
 
     def _recorded(self, left: Depth | Kept | None, owed: _Owed) -> None:
         assert left is None or isinstance(left, Depth)
+        self._took(left)
         agent = owed.end.agent
         waiting = self._unrecorded.get(agent, {})
         if waiting.pop(owed.end.id, None) is None:
