@@ -1,0 +1,70 @@
+"""A line is decoded once: the decoder and ``check_shape`` together refuse whatever ``check`` refuses."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core import ids, posting
+from relay.core.json import NotJson, check
+from relay.core.limits import Limits
+from relay.core.model import Submission
+from relay.core.problems import Problem
+
+ODD = [
+    b"NaN",
+    b"Infinity",
+    b"-",
+    b"01",
+    b"1.",
+    b'"\\ud800"',
+    b'"\\udc00\\ud800"',
+    b'"\xff"',
+    b"\xef\xbb\xbf1",
+    b"[" * 200 + b"]" * 200,
+    b'{"a":1,}',
+    b"tru",
+    b'"\x01"',
+    b"[1 2]",
+    b'"',
+    b"1" * 5000,
+    b"-0.0",
+    b"1e999",
+    b'{"a":1,"a":2}',
+    b'"\\u00e9"',
+]
+
+
+def read(line: bytes) -> Submission:
+    return posting.read(line, Limits(), default_wait=5.0, publisher="", hosts=frozenset())
+
+
+def is_json(data: bytes) -> bool:
+    try:
+        check(data)
+    except NotJson:
+        return False
+    return True
+
+
+@given(value=st.one_of(st.sampled_from(ODD), st.binary(max_size=20)), name=st.sampled_from([b"payload", b"other"]))
+def test_a_line_with_something_in_it_that_is_not_json_is_refused(value: bytes, name: bytes) -> None:
+    more = b"" if name == b"payload" else b',"payload":1'
+    line = b'{"agent":"desk-1","' + name + b'":' + value + more + b"}"
+    if is_json(line):
+        read(line)
+    else:
+        with pytest.raises(Problem) as refused:
+            read(line)
+        assert refused.value.word == "invalid-json"
+
+
+@pytest.mark.parametrize("line", [b'{"ref":"r-1"}', b'{"\\u0072ef":"r-1"}', b'{"r\\u0065f" : "r-1"}'])
+def test_a_ref_is_found_however_its_name_is_written(line: bytes) -> None:
+    assert posting.ref_of(line) == "r-1"
+
+
+def test_chances_are_cut_out_of_random_bits_one_after_the_other() -> None:
+    first, second = 3 << 70 | 1, 5 << 60 | 2
+    assert ids.chances(second << ids.CHANCE_BITS | first, 2) == [first, second]
