@@ -215,7 +215,8 @@ class Put(Value, frozen=True):
 
     With a ``key`` that is known already nothing is kept: the answer says what it names. With ``supersedes`` every
     queued message of the same agent and topic ends ``replaced`` (reason: the new id) in the same commit, but for those
-    in ``spared``. ``timeline``: what happened to it so far.
+    in ``spared``, which are in flight: the store remembers it of them, and ends them so when it is opened again.
+    ``timeline``: what happened to it so far.
     """
 
     record: Record

@@ -81,7 +81,10 @@ class MessageStore(Protocol):
     durable: bool  #: does what it holds survive the process?
 
     def open(self) -> Awaitable[Snapshot]:
-        """Open it and say what it holds. Raises StoreRefused with one clear line."""
+        """Open it and say what it holds. Raises StoreRefused with one clear line.
+
+        What a ``Put`` spared and nobody ended has ended ``replaced`` since: after a start nothing is in flight.
+        """
 
     def close(self) -> Awaitable[None]:
         """Finish the writes under way and let go of it. A second call does nothing."""

@@ -16,6 +16,7 @@ from relay.store.migrating import migrate
 from relay.store.opening import connect, make_file, prepare
 from relay.store.pruning import prune
 from relay.store.reader import Reader
+from relay.store.superseding import left, settle
 from relay.store.work import Answer, Bounds
 
 LOG_BYTES: Final = 16 * 1024 * 1024  #: the log's file is cut to this when it is begun anew
@@ -67,10 +68,19 @@ class Database:
                 self._tune(self._writing)
             self._copying = self._connect(writing=True)
             self.reader = Reader(self._connect(writing=False))
+            self._settle(now)
             return self.reader.snapshot(now)
         except BaseException:
             self.close(broken=False)
             raise
+
+    def _settle(self, now: float) -> None:
+        """End what was replaced in flight. On a full disk without remembering how, or not at all."""
+        for lean in (False, True):
+            if not left(self._writing):
+                return
+            with contextlib.suppress(apsw.FullError), self._transaction():
+                settle(self._writing, now, lean=lean)
 
     def _connect(self, *, writing: bool) -> apsw.Connection:
         connection = connect(self.path, self._vfs, writing=writing, busy_seconds=self._busy_seconds)

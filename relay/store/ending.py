@@ -23,6 +23,11 @@ def replacement(put: Put, id: str) -> End:
     return End(message.agent, id, Status.REPLACED, message.id, last.at, timeline=(event,))
 
 
+def settlement(agent: str, id: str, by: str, now: float) -> End:
+    """How a message ends that was in flight when ``by`` took its place, and that nobody acknowledged before a stop."""
+    return End(agent, id, Status.REPLACED, by, now, timeline=(Event(now, Status.REPLACED.value, detail=by),))
+
+
 def requeued(op: Requeue) -> Event:
     """What the history of a dead letter says of its way back."""
     return Event(op.at, Status.QUEUED.value, detail="requeued")

@@ -6,12 +6,12 @@ import json
 from hashlib import blake2b
 from typing import Final
 
-from relay.core.model import End, Kept, Key, Known, Past, Put, Standing
+from relay.core.model import Kept, Key, Known, Past, Put, Standing
 from relay.core.ports import KeysFull
-from relay.store.ending import no_room_for_callbacks, replacement
-from relay.store.ends import conclude
+from relay.store.ending import no_room_for_callbacks
 from relay.store.finding import find
 from relay.store.rows import PUT_COLUMNS, Row, row_of
+from relay.store.superseding import supersede
 from relay.store.work import Work
 
 Puts = list[tuple[int, Put]]
@@ -32,11 +32,6 @@ KEYS: Final = (
 THERE: Final = (
     "SELECT json_group_array(key) FROM json_each(?) AS asked WHERE"
     " EXISTS (SELECT 1 FROM messages WHERE id = asked.value) OR EXISTS (SELECT 1 FROM past WHERE id = asked.value)"
-)
-SUPERSEDED: Final = (
-    "SELECT json_group_array(json_array(asked.key, found.place, found.size, hex(CAST(found.id AS BLOB))))"
-    " FROM json_each(?) AS asked CROSS JOIN messages AS found INDEXED BY topics ON found.agent = asked.value ->> 0"
-    " AND found.topic = asked.value ->> 1 AND found.place < asked.value ->> 2 AND found.status = 'queued'"
 )
 
 
@@ -117,26 +112,6 @@ def answer_known(work: Work, known: Named) -> None:
         what = found.get(id)
         record = what.record if isinstance(what, Standing) else None
         work.answers[index] = Kept(known=Known(id, digest, record, what if isinstance(what, Past) else None))
-
-
-def supersede(work: Work, puts: Puts) -> dict[str, int]:
-    """End what these take the place of. Returns the ids of that, each with the index of the write that ended it."""
-    if not puts:
-        return {}
-    messages = [op.record.message for _, op in puts]
-    asked = [(message.agent, message.topic, op.record.place) for message, (_, op) in zip(messages, puts, strict=True)]
-    ended: list[tuple[int, End, int, int]] = []
-    replaced: dict[int, list[tuple[str, int]]] = {}
-    for n, place, size, name in json.loads(work.connection.execute(SUPERSEDED, (json.dumps(asked),)).get):
-        index, op = puts[n]
-        id = bytes.fromhex(name).decode(errors="replace")
-        if id not in op.spared:
-            ended.append((index, replacement(op, id), place, size))
-            replaced.setdefault(index, []).append((id, size))
-    conclude(work, ended)
-    for index, gone in replaced.items():
-        work.answers[index] = Kept(tuple(gone))
-    return {op.id: index for index, op, _, _ in ended}
 
 
 def name_of(key: Key) -> bytes:

@@ -19,6 +19,7 @@ class Held:
     record: Record
     timeline: str  #: lines, see ``relay.store.timeline``
     ttl: float  #: seconds that it was first given
+    replaced_by: str = ""  #: it was in flight when that one took its place, and is not sent again
 
 
 class Queues:
@@ -76,6 +77,10 @@ class Queues:
         """What is queued under this topic, lowest place first."""
         found = [self._held[id] for id in self._topics.get((agent, topic), ())]
         return sorted(found, key=lambda held: held.record.place)
+
+    def spared(self) -> list[Held]:
+        """What was in flight when a newer message took its place."""
+        return [held for held in self._held.values() if held.replaced_by]
 
     def behind(self, agent: str, place: int) -> Iterator[Record]:
         """What is queued for the agent behind that place, lowest first."""

@@ -32,7 +32,7 @@ from relay.core.model import (
     Write,
 )
 from relay.store import timeline
-from relay.store.ending import is_letter, replacement, requeued
+from relay.store.ending import is_letter, replacement, requeued, settlement
 from relay.store.paging import PageMaker
 from relay.store.queues import Held, Queues
 from relay.store.recall import Callbacks, Keys, Letters, Pasts
@@ -115,15 +115,10 @@ class Shelf:
         return id in self._queues or id in self._pasts or id in self._letters
 
     def _supersede(self, op: Put, now: float) -> tuple[tuple[str, int], ...]:
-        message = op.record.message
-        assert message.topic is not None
-        replaced = []
-        for held in self._queues.topic(message.agent, message.topic):
-            older = held.record.message
-            if held.record.place < op.record.place and older.id not in op.spared:
-                self._end(replacement(op, older.id), now)
-                replaced.append((older.id, len(older.payload)))
-        return tuple(replaced)
+        replaced = [held.record.message for held in superseded(self._queues, op)]
+        for older in replaced:
+            self._end(replacement(op, older.id), now)
+        return tuple((older.id, len(older.payload)) for older in replaced)
 
     def _revise(self, op: Revise) -> Depth | None:
         held = self._queues.of(op.agent, op.id)
@@ -182,7 +177,12 @@ class Shelf:
     # -- reads
 
     def snapshot(self, now: float) -> Snapshot:
-        """What is here at Unix time ``now``."""
+        """What is here at Unix time ``now``, when the relay starts: nothing is in flight.
+
+        What was spared for that ends ``replaced``, instead of being sent again.
+        """
+        for end in [settled(held, now) for held in self._queues.spared()]:
+            self._end(end, now)
         seen = {agent: at for agent, at in self._seen.items() if at >= now - SEEN_SECONDS}
         return Snapshot(self._queues.last_place, self._queues.depths(), seen, self._secret)
 
@@ -242,6 +242,25 @@ class Shelf:
         """As ``MessageStore.oldest``."""
         firsts = {agent: self._queues.first(agent) for agent in agents}
         return {agent: record.message.created_at for agent, record in firsts.items() if record is not None}
+
+
+def superseded(queues: Queues, op: Put) -> list[Held]:
+    """What ends with this write. What is in flight is only marked, by the first that took its place."""
+    message, found = op.record.message, []
+    assert message.topic is not None
+    for held in queues.topic(message.agent, message.topic):
+        if held.record.place >= op.record.place:
+            continue
+        if held.record.message.id in op.spared:
+            held.replaced_by = held.replaced_by or message.id
+        else:
+            found.append(held)
+    return found
+
+
+def settled(held: Held, now: float) -> End:
+    """How one ends after a start that was in flight when another took its place."""
+    return settlement(held.record.message.agent, held.record.message.id, held.replaced_by, now)
 
 
 def past_of(held: Held, op: End) -> Past:

@@ -173,6 +173,24 @@ async def test_what_is_spared_and_what_is_newer_is_not_replaced(store: AnyStore)
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_was_spared_ends_replaced_when_the_store_is_opened_again(store: AnyStore, make: Make) -> None:
+    await put(store, of_topic(1), of_topic(2), of_topic(3, "u"))
+    for place in (5, 6):
+        await store.write(Put(of_topic(place), supersedes=True, spared=frozenset({"m1", "m2", "m5"})))
+    await store.write(End("desk", "m2", Status.DELIVERED))
+    await store.write(End("desk", "m6", Status.DELIVERED))
+    again, snapshot = await restarted(store, make)
+    assert snapshot.depths["desk"].count == 1
+    assert await queue(again) == ["m3"]
+    for id, by in (("m1", "m5"), ("m5", "m6")):
+        past = await again.find(id)
+        assert isinstance(past, Past)
+        assert (past.status, past.reason, past.ended_at) == (Status.REPLACED, by, NOW)
+        assert past.timeline[-1].event == "replaced"
+    await again.close()
+
+
+@pytest_twisted.ensureDeferred
 async def test_without_being_told_to_a_message_replaces_nothing(store: AnyStore) -> None:
     await put(store, of_topic(1), of_topic(2))
     assert await queue(store) == ["m1", "m2"]

@@ -47,6 +47,27 @@ def test_the_new_message_goes_to_the_end_of_the_order() -> None:
     assert floor.agent().register().messages() == ["other", "new"]
 
 
+def test_what_was_replaced_in_flight_is_not_sent_again_after_a_restart() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older, newer, newest = (news(floor, wait=0) for _ in range(3))
+    agent.ack(newest.id)
+    floor.restart()
+    assert floor.agent().register().messages() == []
+    assert ending(floor, older.id) == (Status.REPLACED, newer.id)
+    assert ending(floor, newer.id) == (Status.REPLACED, newest.id)
+
+
+def test_what_was_replaced_in_flight_and_is_acknowledged_after_a_restart_was_delivered() -> None:
+    floor = Floor()
+    floor.agent().register()
+    older, _newer = news(floor, wait=0), news(floor, wait=0)
+    floor.restart()
+    agent = floor.agent().register()
+    agent.ack(older.id)
+    assert ending(floor, older.id)[0] is Status.DELIVERED
+
+
 def test_who_waits_for_the_older_one_is_told_what_took_its_place() -> None:
     floor = Floor()
     agent = floor.agent().register(max_in_flight=1)

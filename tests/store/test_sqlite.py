@@ -16,7 +16,7 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
 
 from relay.core.model import Depth, End, Put, Seen, Status
-from relay.store import ends, finding, pruning, puts, work
+from relay.store import ends, finding, pruning, puts, superseding, work
 from relay.store.faults import StoreOverloaded
 from relay.store.group import BATCH_COUNT, MAX_BYTES, MAX_COUNT
 from relay.store.reader import CALLBACKS, DEPTHS, LAST, OLDEST, OVERDUE, PAGE
@@ -217,7 +217,7 @@ async def test_agents_not_seen_for_long_or_too_many_are_forgotten_on_the_disk_to
         (pruning.FIRST_PASTS, (1,), "USING COVERING INDEX past_by_time"),
         (pruning.OLD_KEYS, (NOW, 1), "USING COVERING INDEX keys_by_time (until<?)"),
         (ends.QUEUED, ("[]",), "found USING INDEX sqlite_autoindex_messages_1 (id=?)"),
-        (puts.SUPERSEDED, ("[]",), "found USING INDEX topics (agent=? AND topic=? AND place<?)"),
+        (superseding.SUPERSEDED, ("[]",), "found USING INDEX topics (agent=? AND topic=? AND place<?)"),
         (puts.KEYS, ("[]",), "found USING PRIMARY KEY (name=?)"),
         (work.statement(puts.PUT, 1, 20), (None,) * 20, "past USING COVERING INDEX sqlite_autoindex_past_1 (id=?)"),
     ],
