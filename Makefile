@@ -52,7 +52,7 @@ e2e: .venv/tested
 
 nightly: .venv/tested
 	RELAY_KILL_ROUNDS=100 RELAY_CRASH_IMAGES=50000 $(PYTEST) --hypothesis-profile=nightly -m "faults or nightly"
-	$(PYTEST) --hypothesis-profile=nightly -m "not e2e and not faults and not nightly"
+	$(PYTEST) --hypothesis-profile=nightly -o faulthandler_timeout=7200 -m "not e2e and not faults and not nightly"
 
 bench: .venv/tested
 	$(PY) -m bench

@@ -109,6 +109,9 @@ class Shaky:
         return _deferred(self.inner.open())
 
     def close(self) -> Deferred[None]:
+        """In order: what is under way is done first."""
+        self.holding = (False, False)
+        self.let_through(1_000_000)
         return _deferred(self.inner.close())
 
     def on_broken(self, call: Callable[[StoreBroken], object]) -> None:
@@ -197,9 +200,12 @@ class Shaky:
         at_once(self.inner.close())
         self.inner = self._shelves.store()
 
-    def breaks(self) -> None:
-        """A commit fails at its fsync: nobody knows what of it is on the disk."""
+    def breaks(self, found: int) -> None:
+        """A commit fails at its fsync: nobody knows what of it is on the disk; the first ``found`` writes are."""
         waiting, self.held = self.held, deque()
+        for call in [call for call in waiting if call.op is not None][:found]:
+            if not isinstance(call.op, self.failing):
+                call.run()
         self.failing, self.reads_fail = (object,), True  # type: ignore[assignment]  # every kind of write
         for call in waiting:
             call.answer.errback(StoreBroken("fsync failed"))

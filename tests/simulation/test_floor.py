@@ -24,7 +24,8 @@ from msgspec.structs import replace
 
 from relay.core.model import End as EndOfMessage
 from relay.core.model import Put, Requeue, Revise
-from tests.simulation.world import NAMES, End, World
+from tests.simulation.peers import End
+from tests.simulation.world import NAMES, World
 
 NIGHTLY = settings().max_examples >= 2000
 RUNS = settings(
@@ -101,6 +102,7 @@ class FloorMachine(RuleBasedStateMachine):
         topic=st.sampled_from([None, None, "t", "u"]),
         key=st.sampled_from([None, None, "k", "l"]),
         size=st.sampled_from([0, 0, 0, 600]),
+        line=st.sampled_from([False, False, True]),
     )
     def post(self, ttl: float | None, respond_async: bool, **fields: Any) -> None:
         self.world.post(ttl=ttl, respond_async=respond_async and ttl != 0, **fields)
@@ -119,15 +121,29 @@ class FloorMachine(RuleBasedStateMachine):
 
     # -- agents
 
-    @rule(name=names, window=windows, batch=st.booleans(), ack_wait=st.sampled_from([0.0, 3.0, 30.0]))
-    def connect(self, name: str, window: int, **fields: Any) -> None:
-        self.world.connect(name, window, **fields)
+    @rule(
+        name=names,
+        window=windows,
+        batch=st.booleans(),
+        ack_wait=st.sampled_from([0.0, 3.0, 30.0]),
+        polls=st.sampled_from([False, False, True]),
+    )
+    def connect(self, name: str, window: int, polls: bool, batch: bool, ack_wait: float) -> None:
+        self.world.connect(name, window, polls=polls, batch=batch and not polls, ack_wait=ack_wait)
 
     @precondition(someone)
-    @rule(number=which, window=windows, batch=st.booleans(), ack_wait=st.sampled_from([0.0, 3.0, 30.0]))
-    def resume(self, number: int, window: int, **fields: Any) -> None:
+    @rule(
+        number=which,
+        window=windows,
+        batch=st.booleans(),
+        ack_wait=st.sampled_from([0.0, 3.0, 30.0]),
+        which=st.sampled_from(["own", "own", "taken over", "wrong"]),
+    )
+    def resume(self, number: int, window: int, which: str, **fields: Any) -> None:
+        """By the name of the holder's session, or of the one that it took over; a wrong one is worth nothing."""
         end = self.end(number)
-        self.world.connect(end.name, window, resume=end.session, **fields)
+        session = {"own": end.session, "taken over": end.took_over, "wrong": "wrong"}[which]
+        self.world.resume(end, window, session or "wrong", **fields)
 
     @precondition(someone)
     @rule(number=which, code=st.sampled_from([1000, 1001, 1011, None]))
@@ -192,8 +208,7 @@ class FloorMachine(RuleBasedStateMachine):
     @precondition(in_flight)
     @rule(number=which)
     def progress(self, number: int) -> None:
-        end = self.end(number, busy=True)
-        end.say("progress", ids=list(end.outstanding))
+        self.world.progress(self.end(number, busy=True))
 
     @precondition(someone)
     @rule(number=which, window=st.sampled_from([0, 1, 2, 1000]))
@@ -217,18 +232,25 @@ class FloorMachine(RuleBasedStateMachine):
         end = self.end(number)
         end.answers_pings = not end.answers_pings
 
+    @precondition(lambda self: any(end.registered and end.wire.kind == "poll" for end in self.world.ends))
+    @rule(number=which)
+    def call_or_hang_up(self, number: int) -> None:
+        """An agent that polls."""
+        polls = [end for end in self.world.ends if end.registered and end.wire.kind == "poll"]
+        self.world.call_or_hang_up(polls[number % len(polls)])
+
     # -- operators
 
     @precondition(named)
     @rule(number=which)
     def cancel(self, number: int) -> None:
         known = [parcel.id for parcel in self.world.parcels if parcel.id is not None]
-        self.world.asked(self.world.floor.hub.cancel(known[-1 - number % len(known)]))
+        self.world.cancel(known[-1 - number % len(known)])
 
     @precondition(named)
     @rule(name=names)
     def empty(self, name: str) -> None:
-        self.world.asked(self.world.floor.hub.empty(name))
+        self.world.empty(name)
 
     @precondition(someone)
     @rule(name=names)
@@ -251,7 +273,7 @@ class FloorMachine(RuleBasedStateMachine):
     @rule(number=which, wait=st.sampled_from([0.0, 10.0]))
     def look(self, number: int, wait: float) -> None:
         known = [parcel.id for parcel in self.world.parcels if parcel.id is not None]
-        self.world.asked(self.world.floor.hub.message(known[-1 - number % len(known)], wait=wait))
+        self.world.look(known[-1 - number % len(known)], wait)
 
     # -- time, and the disk
 
@@ -280,6 +302,16 @@ class FloorMachine(RuleBasedStateMachine):
     @rule(found=st.integers(0, 3))
     def kill(self, found: int) -> None:
         self.world.kill(found)
+
+    @precondition(lambda self: self.world.parcels)
+    @rule()
+    def stop(self) -> None:
+        self.world.stop()
+
+    @precondition(lambda self: self.world.parcels)
+    @rule(found=st.integers(0, 3))
+    def break_the_disk(self, found: int) -> None:
+        self.world.breaks(found)
 
 
 class FloorOverSqlite(FloorMachine):

@@ -7,24 +7,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
-from relay.core.entry import Phase
-from relay.core.model import NOTHING, Form, Letter, MessageView, Notice, Outcome, Past, Standing, Status, Submission
+from relay.core.model import Form, Letter, MessageView, Notice, Outcome, Past, Standing, Status, Submission
 from relay.core.problems import Problem
-from relay.core.session import FENCING
+from relay.core.session import Close
 from relay.store.memory import MemoryStore
-from tests.hub.support import WALL, Agent, Answer, Floor, Wire
+from tests.hub.support import WALL, Answer, Floor
+from tests.simulation import rest, truth
+from tests.simulation.peers import ACK_WAIT, End, Flight, Parcel
 from tests.simulation.stores import Shaky, Shelves
 
 NAMES = ("one", "two")
 ENDS = {f"message.{status.value}" for status in Status} - {"message.queued", "message.sent"}
-LIMITS = {"redeliveries": 3, "redelivery_age": 100.0, "session_buffer": 1500, "unrecorded": 4}
+LIMITS: dict[str, Any] = {
+    "redeliveries": 3,
+    "redelivery_age": 100.0,
+    "session_buffer": 1500,
+    "unrecorded": 4,
+    "queue_count": 25,
+    "silent_count": 3,
+}
+#: How long an orderly end may take: the drain, the last answers, the close.
+DRAINED = 21.0
 
 
 @implementer(ILogObserver)
@@ -40,90 +50,6 @@ class Failures:
             self.found.append(failure.getTraceback())
 
 
-@dataclass(eq=False)
-class Parcel:
-    """One payload on its way, as its publisher knows it. Repeats of a POST are the same parcel."""
-
-    number: int
-    order: float  #: of acceptance
-    submission: Submission
-    id: str | None = None
-    answers: list[Answer] = field(default_factory=list)
-    lost: bool = False  #: the process died, or the store broke, before its last answer
-    moved: bool = False  #: accepted more than once: its place is not known for sure
-    sent: bool = False
-    superseded: bool = False
-    acked: bool = False
-    bad: int = 0  #: what an agent did that may count against it
-    refused: bool = False
-
-    @property
-    def promised(self) -> bool:
-        """Was it said that it is durable?"""
-        return any(answer.outcome and answer.outcome.status in ("queued", "accepted") for answer in self.answers)
-
-
-class Line(Wire):
-    """A wire that tells of each frame at once."""
-
-    def __init__(self, end: End) -> None:
-        super().__init__()
-        self.end = end
-
-    def send(self, frame: bytes) -> None:
-        super().send(frame)
-        kind = self.frames[-1]["type"]
-        for item in self.frames[-1].get("messages", []) if kind == "messages" else self.frames[-1:]:
-            if item["type"] == "message":
-                self.end.world.arrived(self.end, item)
-
-    def abort(self) -> None:
-        if not self.aborted:
-            self.end.blame()
-        super().abort()
-
-
-class End(Agent):
-    """An agent's end of a connection."""
-
-    def __init__(self, world: World, name: str, window: int) -> None:
-        self.world = world
-        self.name = name
-        self.window = window
-        self.ack_wait = 30.0
-        self.outstanding: dict[str, None] = {}
-        self.lost = False
-        self.answers_pings = True
-        self.answered = 0
-        self.new = 0  #: messages sent for the first time in this session since the last look
-        super().__init__(world.floor, Line(self))
-
-    @property
-    def registered(self) -> bool:
-        return any(frame["type"] == "registered" for frame in self.wire.frames)
-
-    @property
-    def live(self) -> bool:
-        return self.registered and not self.lost and not self.wire.aborted and self.wire.closed is None
-
-    @property
-    def counts(self) -> bool:
-        """Does what it says of messages count?"""
-        fenced = self.wire.closed is not None and self.wire.closed[0] in FENCING
-        return self.registered and not self.lost and not fenced
-
-    def blame(self) -> None:
-        """It broke: that may count against what was in flight."""
-        for id in self.outstanding:
-            self.world.by_id[id].bad += 1
-
-    def end(self, code: int | None, by_relay: bool = False) -> None:
-        if not self.lost and not self.wire.aborted:
-            self.lost = True
-            self.conversation.lost(code, by_relay)
-        self.lost = True
-
-
 class World:
     """Everything, and the books."""
 
@@ -137,6 +63,7 @@ class World:
         self.named: dict[tuple[str, str], str] = {}  #: the id that a key was said to name
         self.ends: list[End] = []
         self.over: dict[str, str] = {}  #: how a message ended, as the bulletin told
+        self.former: dict[str, set[str]] = {name: set() for name in NAMES}  #: sessions that are over
         self.highest: dict[str, float] = {}
         self.failures = Failures()
         self.wrong: list[str] = []
@@ -157,14 +84,14 @@ class World:
 
     # -- publishers
 
-    def post(self, **fields: Any) -> Parcel:
+    def post(self, *, line: bool = False, **fields: Any) -> Parcel:
         number = len(self.parcels) + 1
         body = json.dumps({"n": number, "to": fields["agent"], "x": "x" * fields.pop("size", 0)}).encode()
         parcel = Parcel(
             number, number, Submission(payload=body, content_type="application/json", form=Form.JSON, **fields)
         )
         self.parcels.append(parcel)
-        self._submit(parcel, parcel.submission)
+        self._submit(parcel, parcel.submission, line=line)
         return parcel
 
     def repeat(self, parcel: Parcel, submission: Submission) -> None:
@@ -173,11 +100,19 @@ class World:
             parcel.moved = True
         self._submit(parcel, submission)
 
-    def _submit(self, parcel: Parcel, submission: Submission) -> None:
+    def _doubted(self, agent: str) -> bool:
+        """Is it asked for a sign of life? Then nobody waits for its ACKs."""
+        courier = self.floor.hub._couriers.get(agent)
+        return courier is not None and courier.outlet is not None and courier.outlet.doubted
+
+    def _submit(self, parcel: Parcel, submission: Submission, *, line: bool = False) -> None:
         answer = Answer()
+        first = not parcel.unanswered
         parcel.answers.append(answer)
         hub = self.floor.hub
         self._posting = parcel
+        if first and not self._doubted(submission.agent):
+            parcel.watched_until = self.floor.clock.seconds() + submission.wait
 
         def done(outcome: Outcome) -> None:
             if self.floor.hub is hub:
@@ -190,7 +125,7 @@ class World:
                 answer.problem = failure.value
                 self._refused(parcel, submission, failure.value)
 
-        work = hub.submit(submission)
+        work = hub.submit(submission, line=line)
         work.addCallbacks(done, refused)
         work.addErrback(lambda failure: self.failures.found.append(failure.getTraceback()))
         self._posting = None
@@ -215,14 +150,21 @@ class World:
         if key is not None:
             named = self.named.setdefault((submission.agent, key), outcome.id)
             self.demand(named == outcome.id, f"the key {key} names two messages")
+            self.demand(outcome.replay or self._is_first(parcel), "a repeat was not said to be one")
         found = self.store.known(outcome.id)
         if outcome.status == "delivered":
-            self.demand(parcel.acked, "delivered, and nobody acknowledged it")
+            self.demand(parcel.ever_acked, "delivered, and nobody acknowledged it")
             if key is not None:
                 self.demand(isinstance(found, Past), "delivered, and with its key that is not durable")
         else:
             self.demand(found is not None, f"{outcome.status}, and it is not durable")
+            self.demand(isinstance(found, Standing), f"{outcome.status}, and it has ended")
+            self.demand(not parcel.acked, f"{outcome.status}, and it is acknowledged")
             self.demand(outcome.reason is not None, "queued for no reason")
+
+    def _is_first(self, parcel: Parcel) -> bool:
+        """Is this the first time that its publisher hears that it was taken?"""
+        return sum(answer.outcome is not None for answer in parcel.answers) <= 1
 
     def _refused(self, parcel: Parcel, submission: Submission, problem: Problem) -> None:
         id = problem.fields.get("id")
@@ -232,6 +174,11 @@ class World:
                 return
             case "rejected":
                 self.demand(parcel.refused, "rejected, and no agent refused it")
+                if submission.key is not None:
+                    self.demand(isinstance(self.store.known(str(id)), Past), "rejected, and with its key not durable")
+            case "queue-full":
+                self.demand(not parcel.sent and id is None, "refused for a full queue, and it was sent")
+                self.demand(self._held(submission.agent) >= LIMITS["queue_count"], "refused, and there is room")
             case "replaced":
                 by = self.by_id[problem.fields["by"]]
                 self.demand(by.submission.topic == submission.topic is not None, "replaced by one of another topic")
@@ -248,18 +195,44 @@ class World:
         if id is not None:
             self._name(parcel, id)
 
+    def _held(self, agent: str) -> int:
+        """How many messages of the agent take a place in its queue."""
+        courier = self.floor.hub._couriers.get(agent)
+        held = courier.held.count if courier is not None else 0
+        return self.floor.hub._context.ledger.depth(agent).count + held
+
     def _gone(self, parcel: Parcel) -> None:
         for end in self.ends:
             end.outstanding.pop(parcel.id or "", None)
 
     # -- agents
 
-    def connect(self, name: str, window: int, **fields: Any) -> End:
-        end = End(self, name, window)
-        end.ack_wait = fields.get("ack_wait", 30.0)
+    def connect(self, name: str, window: int, *, polls: bool = False, **fields: Any) -> End:
+        end = End(self, name, window, polls=polls)
+        end.ack_wait = fields.get("ack_wait", ACK_WAIT)
+        end.asked = fields.get("resume", "")
         self.ends.append(end)
         end.register(name, max_in_flight=window, **fields)
         return end
+
+    def resume(self, holder: End, window: int, session: str, **fields: Any) -> None:
+        """Come back with the name of the holder's session, or of the one that it took over: that is let in at once."""
+        right = holder.live and session in {holder.session, holder.took_over} - {""}
+        end = self.connect(holder.name, window, resume=session, **fields)
+        if right and self.floor.hub._context.ledger.up:
+            end.took_over = holder.session
+            self.demand(end.live or end.wire.closed is not None, "who resumes had to wait")
+            self.demand(holder.replaced, "the holder was not told that it is replaced")
+
+    def was_closed(self, end: End, code: int) -> None:
+        """The relay sent a close."""
+        if code == Close.REPLACED:
+            ghost = end.wire.kind == "poll" and not end.answers_pings
+            known = {end.session, end.asked} | self.former[end.name]
+            asked = {other.asked for other in self.ends if other is not end and other.asked}
+            self.demand(ghost or bool(asked & known), "one that lives was replaced by a stranger")
+        if end.registered:
+            self.former[end.name].add(end.session)
 
     def arrived(self, end: End, item: dict[str, Any]) -> None:
         """A message was sent."""
@@ -278,14 +251,23 @@ class World:
             self.demand(parcel.submission.key is not None, "now or never came from the disk")
         if not parcel.sent:
             self._first_send(end, parcel)
-        if id in end.outstanding:
-            parcel.bad += 1
-        else:
+        self._in_flight(end, id, parcel)
+
+    def _in_flight(self, end: End, id: str, parcel: Parcel) -> None:
+        now, before = self.floor.clock.seconds(), end.outstanding.get(id)
+        if before is None:
             end.new += 1
-        end.outstanding[id] = None
+            end.outstanding[id] = Flight(1, now)
+            return
+        parcel.bad += 1
+        self.demand(now - before.since >= end.patience(id) - 0.001, f"{parcel.number} was sent again too early")
+        waits = parcel.unanswered and now < parcel.watched_until
+        self.demand(not waits, f"{parcel.number} was sent again while its POST waits")
+        end.outstanding[id] = Flight(before.sends + 1, now)
 
     def _first_send(self, end: End, parcel: Parcel) -> None:
         parcel.sent = True
+        self.demand(not self.floor.hub._context.draining, "something was sent for the first time in a drain")
         if not parcel.moved:
             before = self.highest.get(end.name, 0)
             self.demand(parcel.order > before, f"{parcel.number} was sent first after one that came later")
@@ -296,7 +278,7 @@ class World:
         for id in ids if end.counts else ():
             parcel = self.by_id[id]
             if id not in self.over:
-                parcel.acked = True
+                parcel.acked = parcel.ever_acked = True
             for other in self.ends:
                 if other.name == end.name:
                     other.outstanding.pop(id, None)
@@ -314,6 +296,17 @@ class World:
                 if other.name == end.name:
                     other.outstanding.pop(id, None)
         end.say("nack", id=id, **fields)
+
+    def progress(self, end: End) -> None:
+        for flight in end.outstanding.values() if end.live else ():
+            flight.since = self.floor.clock.seconds()
+        end.say("progress", ids=list(end.outstanding))
+
+    def call_or_hang_up(self, end: End) -> None:
+        """An agent that polls opens a call, or ends it."""
+        end.wire.taking = not end.wire.taking
+        if end.wire.taking and not end.lost:
+            end.conversation.drained()
 
     def crash(self, end: End) -> None:
         end.blame()
@@ -368,7 +361,7 @@ class World:
 
     def requeue(self, id: str) -> None:
         parcel, was = self.by_id[id], self.over.pop(id, None)
-        parcel.sent, parcel.superseded, parcel.acked = False, False, False
+        parcel.sent, parcel.superseded, parcel.acked, parcel.cancelled = False, False, False, False
         old, parcel.order = parcel.order, max(each.order for each in self.parcels) + 0.001
         parcel.bad, parcel.moved = 0, True
         answer = self.asked(self.floor.hub.requeue(id))
@@ -379,6 +372,23 @@ class World:
         elif isinstance(answer[0], MessageView):
             assert answer[0].status in (Status.QUEUED, Status.SENT)
             parcel.moved = False
+
+    def cancel(self, id: str) -> None:
+        self.by_id[id].cancelled = True
+        self.asked(self.floor.hub.cancel(id))
+
+    def empty(self, name: str) -> None:
+        for parcel in self.parcels:
+            parcel.cancelled = parcel.cancelled or parcel.submission.agent == name
+        self.asked(self.floor.hub.empty(name))
+
+    def look(self, id: str, wait: float) -> None:
+        """What is said of a message is true."""
+        for view in self.asked(self.floor.hub.message(id, wait=wait)):
+            if isinstance(view, MessageView):
+                parcel = self.by_id[id]
+                self.demand(view.status is not Status.DELIVERED or parcel.ever_acked, "shown delivered, and is not")
+                self.demand(view.status is not Status.REJECTED or parcel.refused, "shown rejected, and is not")
 
     def seen_by(self, end: End) -> list[str]:
         """The ids of all that its agent ever saw."""
@@ -403,113 +413,61 @@ class World:
         self._graves.append((self.floor.hub, self.floor.clock))  # its pieces are not swept up while the test goes on
         self.store.killed(found)
         for parcel in self.parcels:
-            waits = not all(answer.known for answer in parcel.answers)
-            parcel.lost = parcel.lost or waits
+            parcel.moved = parcel.moved or len([answer for answer in parcel.answers if not answer.known]) > 1
             parcel.answers = [answer for answer in parcel.answers if answer.known]
+            parcel.watched_until = 0.0
             committed = parcel.id is not None and parcel.id in self.store.ends
             parcel.acked = committed and self.store.ends[parcel.id or ""] is Status.DELIVERED
-            parcel.moved = parcel.moved or waits
         self.over = {id: status.value for id, status in self.store.ends.items()}
         self.ends = []
         self.floor.restart()
         self._listen()
-        self.look_for_what_was_promised()
+        truth.look_for_what_was_promised(self)
+
+    def stop(self) -> None:
+        """The process is told to end, and comes back."""
+        hub = self.floor.hub
+        Deferred.fromCoroutine(wait_for(hub.drain()))
+        if self.store.calm:
+            unsent = [parcel for parcel in self.parcels if parcel.unanswered and not parcel.sent]
+            assert not unsent, f"in a drain they wait for their first send: {[parcel.number for parcel in unsent]}"
+        late = Answer()
+        hub.submit(self.parcels[0].submission).addErrback(lambda failure: setattr(late, "problem", failure.value))
+        assert late.said == "draining"
+        live = [end for end in self.ends if end.live]
+        self.pass_time(DRAINED)
+        self.check()
+        if self.store.calm:
+            waiting = [parcel.number for parcel in self.parcels if parcel.unanswered]
+            assert not waiting, f"the drain left without an answer: {waiting}"
+        alive = [end for end in live if not end.lost and end.wire.closed is None]
+        assert not alive, "the drain said nothing to an agent"
+        Deferred.fromCoroutine(wait_for(hub.close()))
+        self.kill(0)
+
+    def breaks(self, found: int) -> None:
+        """A commit fails at its fsync: the agents are sent away, the process ends, the restart reads what is there."""
+        live = [end for end in self.ends if end.live]
+        self.store.breaks(found)
+        assert self.floor.fatal, "the process would go on"
+        assert not [end for end in live if end.live], "an agent was kept although the store broke"
+        waiting = [parcel.number for parcel in self.parcels if parcel.unanswered and not parcel.sent]
+        assert not waiting, f"they wait for a store that broke: {waiting}"
+        self.floor.fatal.clear()
+        self.kill(0)
 
     # -- what must be true
 
     def check(self) -> None:
-        assert not self.wrong, self.wrong[0]
-        assert not self.failures.found, self.failures.found[0]
-        for end in self.ends:
-            if end.wire.aborted:
-                end.lost = True
-        self.ends = [end for end in self.ends if not end.lost]
-        for name in NAMES:
-            live = [end for end in self.ends if end.name == name and end.live]
-            assert len(live) <= 1, f"{name} has {len(live)} live sessions"
-        for end in self.ends:
-            if end.new and end.live:
-                assert len(end.outstanding) <= end.window, f"{len(end.outstanding)} in flight, allowed {end.window}"
-            end.new = 0
-        hub = self.floor.hub
-        for courier in hub._couriers:
-            flying = sum(entry.phase is Phase.FLYING for entry in courier.line.entries.values())
-            assert courier.line.flying == flying, "the line has miscounted"
-        assert hub._context.pressure.held >= 0
-        ledger = hub._context.ledger
-        if self.store.calm and not any(ledger.unrecorded(name) for name in NAMES):
-            for name in NAMES:
-                assert ledger.depth(name) == self.store.depth(name), f"the ledger has miscounted {name}"
-
-    def look_for_what_was_promised(self) -> None:
-        for parcel in self.parcels:
-            if parcel.id is None or not parcel.promised:
-                continue
-            found = self.store.known(parcel.id)
-            assert found is not None, f"{parcel.number} was promised and is lost"
-            if isinstance(found, Past):
-                assert found.status is Status.DELIVERED or found.reason or parcel.refused, "ended without a reason"
+        truth.check(self)
 
     def come_to_rest(self) -> None:
-        """Everything is healed, everybody acknowledges, those who are not here come: nothing may be left.
-
-        Who is here stays: what is queued for a session must come in that session.
-        """
-        self.store.heal()
-        for end in self.ends:
-            end.answers_pings, end.wire.stalled = True, False
-            end.wire.take()
-            if end.live:
-                end.window = 1000
-                end.say("window", max_in_flight=1000)
-        self.pass_time(6)
-        self.check()
-        for _ in range(40):
-            for name in NAMES:
-                if not any(end.name == name and end.live for end in self.ends):
-                    self.connect(name, 1000)
-            for end in self.ends:
-                if end.live and end.outstanding:
-                    self.ack(end, end.outstanding)
-            self.pass_time(3)
-            self.check()
-            if self._is_quiet():
-                break
-            self._jump()
-        self.look_for_what_was_promised()
-        self._nothing_is_left()
-
-    def _is_quiet(self) -> bool:
-        answered = all(answer.known for parcel in self.parcels for answer in parcel.answers)
-        return answered and not self.floor.hub._context.ledger.total.count
-
-    def _jump(self) -> None:
-        """Nearer to when the next delay is over."""
-        for _ in range(10):
-            self.see_off()
-            self.floor.clock.advance(10)
-
-    def _nothing_is_left(self) -> None:
-        context = self.floor.hub._context
-        unanswered = [parcel.number for parcel in self.parcels if not all(answer.known for answer in parcel.answers)]
-        assert not unanswered, f"never answered: {unanswered}"
-        left = {name: self.store.depth(name) for name in NAMES}
-        assert set(left.values()) == {NOTHING}, f"left in the queues: {left}"
-        assert context.ledger.total == NOTHING
-        assert not any(context.ledger.unrecorded(name) for name in NAMES)
-        assert context.pressure.held == 0
-        assert context.crowd.waiting == 0
-        for end in self.ends:
-            end.end(1000)
-        self.pass_time(2)
-        assert [courier.agent for courier in self.floor.hub._couriers] == []
-        assert not context.chronicle._watchers
-        timers = [str(call) for call in self.floor.clock.getDelayedCalls()]
-        assert len(timers) == 1, f"timers beside the heartbeat: {timers}"
+        rest.come_to_rest(self)
 
     def bury(self) -> None:
         globalLogPublisher.removeObserver(self.failures)
         self.shelves.remove()
 
 
-__all__ = ["NAMES", "Standing", "World"]
+async def wait_for(work: Any) -> None:
+    await work
