@@ -26,8 +26,9 @@ from relay.edge.shapes import (
     schemas,
 )
 
-#: What any call may be told: a bad head or path, a foreign origin, a head or body too large, too slow or compressed.
-EVERYWHERE: Final = (400, 403, 404, 408, 413, 415, 421, 431, 500)
+#: What any call may be told: a bad head or path, a foreign origin, a head or body too large, too slow or compressed,
+#: too many requests of its address or publisher.
+EVERYWHERE: Final = (400, 403, 404, 408, 413, 415, 421, 429, 431, 500)
 
 
 def document() -> Schema:
