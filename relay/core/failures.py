@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict, deque
 
+from relay.core.addresses import visitor
 from relay.core.limits import Limits
 
 
@@ -17,7 +17,7 @@ class Failures:
 
     def count(self, peer: str, now: float) -> float:
         """One more failure of ``peer`` at ``now`` (seconds, monotonic): how much later it is told, in seconds."""
-        limits, place = self._limits, neighbourhood(peer)
+        limits, place = self._limits, visitor(host_of(peer))
         times = self._of.pop(place, None)
         if times is None:
             # No more than these are ever asked for.
@@ -30,20 +30,8 @@ class Failures:
         return limits.auth_delay if often else 0.0
 
 
-def neighbourhood(peer: str) -> str:
-    """What one party may have many of: the /64 of an IPv6 address (``[2001:db8::1]:5000``), else the address itself.
-
-    ``peer`` is an address for people, with its port or without.
-    """
-    host = peer.rpartition("]")[0].removeprefix("[") if peer.startswith("[") else peer
-    if host.count(":") == 1:
-        host = host.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return peer  # unix
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, 64), strict=False))
+def host_of(peer: str) -> str:
+    """The host of an address for people: ``192.0.2.7:5000``, ``[2001:db8::1]:5000``, ``unix``."""
+    if peer.startswith("["):
+        return peer.partition("]")[0].removeprefix("[")
+    return peer.rpartition(":")[0] or peer

@@ -434,3 +434,11 @@ def test_everything_that_somebody_may_have_to_answer_for_is_noted(house: Guarded
     assert house.audit.of("disconnected")[0]["by"] == "boss"
     text = str(house.audit.lines)
     assert "secret" not in text and registered["session"] not in text
+
+
+def test_the_rate_of_a_publisher_is_counted_by_the_name_of_its_token(guard: Callable[..., Guarded]) -> None:
+    house = guard(publisher_requests=2.0)
+    for name in ("one", "two"):
+        house.add(name, admin=True)
+    assert [house.status("GET", "/v1/agents", "one.secret") for _ in range(3)] == [200, 200, 429]
+    assert house.status("GET", "/v1/agents", "two.secret") == 200
