@@ -59,6 +59,7 @@ class MemoryStore:
     def open(self) -> Deferred[Snapshot]:
         """Say what it holds. After ``break_down`` this is the restart: it works again."""
         self._open, self._broken = True, None
+        self._shelf.settle(self._wall())
         return succeed(self._shelf.snapshot(self._wall()))
 
     def close(self) -> Deferred[None]:

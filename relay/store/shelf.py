@@ -174,15 +174,15 @@ class Shelf:
         """Let the payload of this message come back changed."""
         self._letters.spoilt.add(id)
 
+    def settle(self, now: float) -> None:
+        """At a start nothing is in flight: what was spared for that ends ``replaced``."""
+        for end in [settled(held, now) for held in self._queues.spared()]:
+            self._end(end, now)
+
     # -- reads
 
     def snapshot(self, now: float) -> Snapshot:
-        """What is here at Unix time ``now``, when the relay starts: nothing is in flight.
-
-        What was spared for that ends ``replaced``, instead of being sent again.
-        """
-        for end in [settled(held, now) for held in self._queues.spared()]:
-            self._end(end, now)
+        """What is here at Unix time ``now``."""
         seen = {agent: at for agent, at in self._seen.items() if at >= now - SEEN_SECONDS}
         return Snapshot(self._queues.last_place, self._queues.depths(), seen, self._secret)
 

@@ -33,6 +33,7 @@ from relay.store.migrating import scripts
 from relay.store.reader import Reader
 from relay.store.rounds import rounds
 from relay.store.shelf import Shelf
+from relay.store.superseding import settle
 from relay.store.work import COUNTED, MOST_ROWS, Bounds, Tally
 from tests.store.support import EVERYTHING, NOW, record
 
@@ -131,14 +132,17 @@ def by_id(letters: list[Letter]) -> dict[str, Letter]:
     return {letter.past.id: letter for letter in letters}
 
 
-@given(batches())
-def test_a_batch_is_the_same_as_its_writes_one_by_one(batches: list[list[Write]]) -> None:
+@given(batches(), st.booleans())
+def test_a_batch_is_the_same_as_its_writes_one_by_one(batches: list[list[Write]], restart: bool) -> None:
     twin, connection = Shelf(b"\0", KEY_COUNT, BOUNDS.callbacks), new_database()
     for batch in batches:
         with connection:
             answers = apply(connection, batch, BOUNDS)
         expected = [one_by_one(twin, op) for op in batch]
         assert list(map(told, answers, batch)) == list(map(told, expected, batch))
+    if restart:
+        settle(connection, NOW, lean=False)
+        twin.settle(NOW)
     reader = Reader(connection)
     assert reader.snapshot(NOW) == twin.snapshot(NOW)
     for agent in AGENTS:
