@@ -206,6 +206,7 @@ class Shaky:
         for call in [call for call in waiting if call.op is not None][:found]:
             if not isinstance(call.op, self.failing):
                 call.run()
+        self.holding = (False, False)
         self.failing, self.reads_fail = (object,), True  # type: ignore[assignment]  # every kind of write
         for call in waiting:
             call.answer.errback(StoreBroken("fsync failed"))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -33,6 +33,8 @@ RUNS = settings(
     max_examples=10_000 if NIGHTLY else 300,
     stateful_step_count=60,
     suppress_health_check=list(HealthCheck),
+    # To make an example short takes up to five minutes, and then the watchdog ends the run without a word of it.
+    phases=list(Phase) if NIGHTLY else [Phase.generate],
 )
 
 names = st.sampled_from([NAMES[0], *NAMES])  # one of them is busier than the others

@@ -163,8 +163,8 @@ class World:
             self.demand(outcome.reason is not None, "queued for no reason")
 
     def _is_first(self, parcel: Parcel) -> bool:
-        """Is this the first time that its publisher hears that it was taken?"""
-        return sum(answer.outcome is not None for answer in parcel.answers) <= 1
+        """Of all that its publisher heard of it, is one answer alone the first?"""
+        return sum(answer.outcome is not None and not answer.outcome.replay for answer in parcel.answers) <= 1
 
     def _refused(self, parcel: Parcel, submission: Submission, problem: Problem) -> None:
         id = problem.fields.get("id")
@@ -277,8 +277,8 @@ class World:
         ids = list(ids)
         for id in ids if end.counts else ():
             parcel = self.by_id[id]
-            if id not in self.over:
-                parcel.acked = parcel.ever_acked = True
+            parcel.ever_acked = True  # also one that was replaced in flight is delivered then
+            parcel.acked = parcel.acked or id not in self.over
             for other in self.ends:
                 if other.name == end.name:
                     other.outstanding.pop(id, None)
