@@ -275,8 +275,8 @@ class Floor(Protocol):
         """Accept a message and say what became of it, at the latest when its wait (and a commit) is over.
 
         It takes its place in its agent's order before this returns. ``line``: it is one of a batch, and is not waited
-        for while 100 of its agent are undecided and that acknowledges nothing. Giving up on the answer changes
-        nothing: the message goes its way. Raises Problem.
+        for while 100 of its agent are undecided and that acknowledges nothing. Who gives up on the answer cancels it:
+        the message goes its way all the same, but a drain does not wait for its ACK. Raises Problem.
         """
 
     def admit(self) -> None:

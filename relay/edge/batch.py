@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -108,7 +109,7 @@ class Batch:
         self._settings = settings
         self._lines = Lines(limits.frame)
         self._state = State.READING
-        self._undecided = 0
+        self._undecided: dict[int, Deferred[Outcome]] = {}  #: answers by line
         self._undecided_bytes = 0
         self._results: list[bytes] = []
         self._writing: IDelayedCall | None = None
@@ -134,6 +135,8 @@ class Batch:
             self._state = State.CUT
         self._stop_timers()
         self._results.clear()
+        for answer in list(self._undecided.values()):
+            answer.cancel()
         self._go_on()
 
     def revoke(self) -> None:
@@ -171,7 +174,7 @@ class Batch:
         limits = self._limits
         if self._state is State.REVOKED:
             return False
-        return self._undecided < limits.undecided and self._undecided_bytes < limits.undecided_bytes
+        return len(self._undecided) < limits.undecided and self._undecided_bytes < limits.undecided_bytes
 
     def _unread(self) -> int:
         transport = self._request.channel.transport
@@ -192,9 +195,12 @@ class Batch:
         except Problem as problem:
             self._refuse(number, ref, problem)
             return
-        self._undecided += 1
+        answer = later(self._hub.submit(submission, line=True))
+        self._undecided[number] = answer
         self._undecided_bytes += len(line)
-        later(self._hub.submit(submission, line=True)).addBoth(self._decided, number, ref, len(line))
+        answer.addBoth(self._decided, number, ref, len(line))
+        if self._state is State.CUT:
+            answer.cancel()
 
     def _read(self, line: bytes) -> Submission:
         settings, grant = self._settings, self._request.grant
@@ -205,10 +211,9 @@ class Batch:
         return submission
 
     def _decided(self, result: Outcome | Failure, number: int, ref: str | None, size: int) -> None:
-        self._undecided -= 1
+        del self._undecided[number]
         self._undecided_bytes -= size
         if self._state in GONE:
-            self._go_on()
             return
         if isinstance(result, Failure):
             problem = result.value

@@ -28,6 +28,7 @@ from relay.edge.polls import PollDoor
 from relay.edge.request import DoorRequest
 from relay.edge.transport import name_of
 from relay.edge.visitors import Visitors
+from relay.hub.later import later
 
 T = TypeVar("T")
 log = Logger()
@@ -92,7 +93,7 @@ class HttpDoor:
             callback=wish.callback,
             publisher=request.grant.name,
         )
-        outcome = await shielded(self._hub.submit(submission))
+        outcome = await later(self._hub.submit(submission))  # Klein cancels it when the client hangs up
         return request.prepare(of_outcome(outcome, preference.applied))
 
     # -- agents

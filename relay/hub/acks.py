@@ -21,10 +21,21 @@ class Ending(Value, frozen=True):
     reply: bytes | None = None
 
 
+class Reader:
+    """Who asked, and reads the answer until it hangs up."""
+
+    __slots__ = ("gone", "id")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.id = ""  #: of the message, when there is one
+
+
 class Waiter(msgspec.Struct, eq=False):
     """A POST that has not been answered yet. ``ending`` may come until the answer is written, long after ``over``."""
 
     id: str
+    reader: Reader
     attempts: int = 0
     ending: Ending | None = None
     error: StoreUnavailable | None = None  #: the store could not take it, and it is gone
@@ -34,6 +45,11 @@ class Waiter(msgspec.Struct, eq=False):
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
     over: Deferred[Reason | None] | None = None  #: pending while it waits
     followers: list[Waiter] = msgspec.field(default_factory=list)  #: repeats of the same POST
+
+    @property
+    def forsaken(self) -> bool:
+        """Is an ACK waited for whose answer nobody reads, no repeat either? What has ended waits for the disk alone."""
+        return self.ending is None and self.reader.gone and all(repeat.reader.gone for repeat in self.followers)
 
 
 class Crowd:
@@ -64,9 +80,10 @@ class AckTable:
     def __len__(self) -> int:
         return len(self._waiters)
 
-    def expect(self, id: str, *, line: bool = False, urgent: bool = False) -> Waiter:
+    def expect(self, id: str, reader: Reader, *, line: bool = False, urgent: bool = False) -> Waiter:
         """From now on whatever happens to the message is told to this waiter, until ``answered``."""
-        waiter = self._waiters[id] = Waiter(id, line=line, urgent=urgent)
+        reader.id = id
+        waiter = self._waiters[id] = Waiter(id, reader, line=line, urgent=urgent)
         self._crowd.came()
         self.lines += line
         return waiter
@@ -79,12 +96,13 @@ class AckTable:
         for follower in waiter.followers:
             _wake(follower, None)
 
-    def follow(self, id: str) -> Waiter | None:
+    def follow(self, id: str, reader: Reader) -> Waiter | None:
         """A repeat of a POST that is still waited for: woken when that has its answer. None: nobody waits."""
         waiter = self._waiters.get(id)
         if waiter is None:
             return None
-        waiter.followers.append(follower := Waiter(id))
+        reader.id = id
+        waiter.followers.append(follower := Waiter(id, reader))
         return follower
 
     def wait(self, waiter: Waiter, seconds: float) -> Deferred[Reason | None]:
@@ -145,6 +163,12 @@ class AckTable:
         """Waiting for this message is pointless."""
         if (waiter := self._waiters.get(id)) is not None:
             _wake(waiter, reason)
+
+    def give_up_forsaken(self, reason: Reason, id: str | None = None) -> None:
+        """Waiting is pointless for what nobody reads the answer of: for all of that, or if it is this message."""
+        for waiter in list(self._waiters.values()) if id is None else filter(None, [self._waiters.get(id)]):
+            if waiter.forsaken:
+                _wake(waiter, reason)
 
     def give_up_all(self, reason: Reason, *, unsent_only: bool = False, lines_only: bool = False) -> None:
         """Waiting is pointless for all of this agent's messages, or for those that were never sent, or for lines."""

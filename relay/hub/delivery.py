@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from relay.core.model import Outcome, Submission
+from relay.core.model import Outcome, Reason, Submission
 from relay.core.problems import Problem
 from relay.hub import repeat
+from relay.hub.acks import Reader
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
@@ -37,14 +38,22 @@ class Delivery:
         self._directory = directory
 
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
-        """See ``relay.core.ports.Floor.submit``. Cancelling the answer changes nothing: the message goes its way."""
-        outcome: Deferred[Outcome] = Deferred()
+        """See ``relay.core.ports.Floor.submit``. Cancel the answer when nobody reads it any more."""
+        reader = Reader()
+        outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
         tell = partial(self._tell, submission.agent, outcome)
         try:
-            self._deliver(submission, line, tell)
+            self._deliver(submission, reader, line, tell)
         except Exception:
             tell(Failure())
         return outcome
+
+    def _hung_up(self, agent: str, reader: Reader, _outcome: Deferred[Outcome]) -> None:
+        """The message goes its way all the same, but a drain does not wait for its ACK."""
+        reader.gone = True
+        courier = self._couriers.get(agent)
+        if self._context.draining and courier is not None:
+            courier.acks.give_up_forsaken(Reason.DRAINING, reader.id)
 
     def _tell(self, agent: str, outcome: Deferred[Outcome], result: Outcome | Failure) -> None:
         courier = self._couriers.get(agent)
@@ -58,14 +67,16 @@ class Delivery:
         if not outcome.called:
             outcome.callback(result)  # a Failure starts the errbacks
 
-    def _deliver(self, submission: Submission, line: bool, tell: Callable[[Outcome | Failure], object]) -> None:
+    def _deliver(
+        self, submission: Submission, reader: Reader, line: bool, tell: Callable[[Outcome | Failure], object]
+    ) -> None:
         context, couriers = self._context, self._couriers
         self._check(submission)
         if submission.key is not None:
-            Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, line)).addBoth(tell)
+            Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, reader, line)).addBoth(tell)
             return
         message = make_message(submission, context.message_id(), context.wall(), context.limits)
-        Post(context, couriers.of(submission.agent), message, submission, line=line).answer(tell)
+        Post(context, couriers.of(submission.agent), message, submission, reader, line=line).answer(tell)
 
     def _check(self, submission: Submission) -> None:
         """The limits, at acceptance: a direct message holds its place in them too, and 429 is never said later."""

@@ -76,7 +76,7 @@ def _publish(session: AgentSession, line: bytes) -> None:
     """The same as a POST, over this socket: its answer comes as ``result``, when it is known."""
     ref = posting.ref_of(line)
     try:
-        if session.undecided >= session.context.limits.undecided:
+        if len(session.undecided) >= session.context.limits.undecided:
             detail = "too many publications wait for their answer"
             raise Problem("rate-limited", detail, retry_after=BUSY_RETRY, limit="undecided")
         submission = posting.read(
@@ -90,13 +90,15 @@ def _publish(session: AgentSession, line: bytes) -> None:
     except Problem as problem:
         _tell(session, ref, problem)
         return
-    session.undecided += 1
-    work: Deferred[Outcome] = session.delivery.submit(submission, line=True)
-    work.addBoth(_decided, session, ref)
+    answer = session.delivery.submit(submission, line=True)
+    session.undecided.add(answer)
+    answer.addBoth(_decided, answer, session, ref)
 
 
-def _decided(result: Outcome | Failure, session: AgentSession, ref: str | None) -> None:
-    session.undecided -= 1
+def _decided(result: Outcome | Failure, answer: Deferred[Outcome], session: AgentSession, ref: str | None) -> None:
+    session.undecided.discard(answer)
+    if session.state is State.OVER:
+        return
     if isinstance(result, Failure):
         problem = result.value
         if not isinstance(problem, Problem):

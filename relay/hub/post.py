@@ -14,7 +14,7 @@ from relay.core.model import Key, Known, Message, Outcome, Past, Reason, Status,
 from relay.core.ports import Full, KeysFull, StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub import saving
-from relay.hub.acks import Ending
+from relay.hub.acks import Ending, Reader
 from relay.hub.context import Context
 from relay.hub.courier import Courier
 
@@ -60,6 +60,7 @@ class Post:
         courier: Courier,
         message: Message,
         submission: Submission,
+        reader: Reader,
         *,
         key: Key | None = None,
         line: bool = False,
@@ -79,7 +80,7 @@ class Post:
         self._wait = 0.0 if self._doubted or (line and courier.silence.mute) else submission.wait
         self._direct = self._goes_directly()
         self._entry = courier.accept(message)
-        self._waiter = courier.acks.expect(message.id, line=line, urgent=self._now_or_never)
+        self._waiter = courier.acks.expect(message.id, reader, line=line, urgent=self._now_or_never)
         if line:
             courier.silence.watch()
 
@@ -160,6 +161,8 @@ class Post:
     async def _wait_some(self, seconds: float) -> Reason | None:
         if self._courier.outlet is None or self._over:
             return None
+        if self._context.draining and (self._waiter.forsaken or not self._waiter.attempts):
+            return Reason.DRAINING
         return await self._courier.acks.wait(self._waiter, seconds)
 
     @property

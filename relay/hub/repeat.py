@@ -14,6 +14,7 @@ from relay.core.limits import Limits
 from relay.core.model import Key, Known, Outcome, Past, Reason, Standing, Submission
 from relay.core.ports import StoreUnavailable
 from relay.core.problems import Problem
+from relay.hub.acks import Reader
 from relay.hub.context import Context
 from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
@@ -23,7 +24,7 @@ REMEMBERED = 86400.0  #: seconds from acceptance
 AGAIN_RETRY = 1  #: seconds, ``Retry-After`` while the first request still waits
 
 
-async def deliver(context: Context, couriers: Couriers, submission: Submission, line: bool) -> Outcome:
+async def deliver(context: Context, couriers: Couriers, submission: Submission, reader: Reader, line: bool) -> Outcome:
     """Deliver the message, or say what became of it when it came first. Raises Problem."""
     key = make_key(submission, context.wall(), context.limits)
     fields = (submission.publisher, submission.agent, key.key)
@@ -33,14 +34,14 @@ async def deliver(context: Context, couriers: Couriers, submission: Submission, 
     courier = couriers.of(submission.agent)
     again = Repeat(context, courier, submission)
     if courier.acks.has(id):
-        left = await again.wait_for_the_first(id)
-        return await deliver(context, couriers, replace(submission, wait=left), line)
+        left = await again.wait_for_the_first(id, reader)
+        return await deliver(context, couriers, replace(submission, wait=left), reader, line)
     if id in courier.line.entries:
         return await again.of_one_in_mind(id)
     message = make_message(submission, id, context.wall(), context.limits)
     try:
         outcome: Deferred[Outcome] = Deferred()
-        Post(context, courier, message, submission, key=key, line=line).answer(outcome.callback)
+        Post(context, courier, message, submission, reader, key=key, line=line).answer(outcome.callback)
         return await outcome
     except Replayed as replayed:
         known = replayed.known
@@ -79,10 +80,10 @@ class Repeat:
         self._courier = courier
         self._submission = submission
 
-    async def wait_for_the_first(self, id: str) -> float:
+    async def wait_for_the_first(self, id: str, reader: Reader) -> float:
         """The first is still waited for: wait until it has its answer. Returns what is left of the own wait."""
         wait, clock = self._submission.wait, self._context.clock
-        follower = self._courier.acks.follow(id)
+        follower = self._courier.acks.follow(id, reader)
         if follower is None or wait <= 0 or self._submission.respond_async:
             raise self._in_progress(id)
         until = clock.seconds() + wait

@@ -121,7 +121,10 @@ class Hub:
         self._fatal(error)
 
     def drain(self) -> Deferred[None]:
-        """Refuse what is new, let waits end (up to the limit), tell the agents 1001, and see them off."""
+        """Refuse what is new, let waits end (up to the limit), tell the agents 1001, and see them off.
+
+        Only a wait of which somebody reads the end is waited for.
+        """
         return Deferred.fromCoroutine(self._drain())
 
     async def _drain(self) -> None:
@@ -130,6 +133,7 @@ class Hub:
         self._bulletin.close()
         for courier in self._couriers:
             courier.acks.give_up_all(Reason.DRAINING, unsent_only=True)
+            courier.acks.give_up_forsaken(Reason.DRAINING)
         await self._nobody(lambda: context.crowd.waiting, context.limits.drain_seconds)
         for courier in self._couriers:
             courier.acks.give_up_all(Reason.DRAINING)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from relay.core import wire
 from relay.core.access import NOBODY, Grant
 from relay.core.bucket import Bucket
+from relay.core.model import Outcome
 from relay.core.ports import AgentTransport
 from relay.core.session import WAITING, Act, Close, State, act, broke, closed_by
 from relay.core.wire import BadFrame, Register
@@ -70,7 +72,7 @@ class AgentSession:
         self.probed = False  #: does somebody wait for a sign of life?
         self.outlet: Outlet | None = None
         self.holds = transport.holds
-        self.undecided = 0  #: publications of which the answer is not known
+        self.undecided: set[Deferred[Outcome]] = set()  #: answers to its publications
         self.context = context
         self.couriers = couriers
         self.delivery = delivery
@@ -130,6 +132,8 @@ class AgentSession:
             self._summary(code, by_relay)
             self.host.released(self, broke=broke(code, by_relay))
         self.host.over(self)
+        for answer in list(self.undecided):
+            answer.cancel()
 
     # -- what is said
 

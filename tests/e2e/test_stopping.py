@@ -97,6 +97,23 @@ def test_a_relay_at_which_nobody_waits_ends_at_once(start: Starter, join: Join) 
     assert all("; retry_after=" in end.reason for end in ends)
 
 
+def test_a_publisher_that_hung_up_holds_up_nothing_and_its_message_is_kept(start: Starter, join: Join) -> None:
+    relay = start(environment={DRAIN: "3600", "RELAY_LIMITS_WAIT_MAX": "3600"})
+    agent = join(relay, "desk")
+    head = "POST /v1/agents/desk/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    batch = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+    line = '{"agent": "desk", "payload": 2, "wait": 3600}\n'
+    with dial(relay.port) as post, dial(relay.port) as lines:
+        post.sendall(f"{head}Prefer: wait=3600\r\nContent-Length: 1\r\n\r\n1".encode())
+        lines.sendall(f"{batch}Content-Length: 9999\r\n\r\n{line}".encode())
+        messages = agent.take(2)
+    assert relay.terminate() == 0
+    assert agent.ended().code == 1001
+    relay.start()
+    again = join(relay, "desk").take(2)
+    assert {message["id"] for message in again} == {message["id"] for message in messages}
+
+
 def test_sigterm_twice_is_sigterm_once(start: Starter, join: Join, posting: Posting) -> None:
     relay = start(environment={DRAIN: "2"})
     agent = join(relay, "desk")

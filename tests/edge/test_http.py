@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,6 +12,7 @@ from twisted.python.failure import Failure
 from relay.core.limits import Limits
 from relay.core.model import Form, Outcome, Readiness, Reason
 from relay.core.problems import PROBLEMS, Problem
+from relay.edge.http import shielded
 from tests.conftest import LoggedFailures
 from tests.edge.support import House, get, post, queued, request, view
 
@@ -474,31 +476,32 @@ def test_a_post_is_answered_when_its_outcome_is_known(house: House) -> None:
     assert client.answer().json["reason"] == "silent"
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        lambda waiting: waiting.callback(queued("desk-1")),
-        lambda waiting: waiting.errback(Problem("rejected", "no")),
-    ],
-    ids=["an outcome", "a problem"],
-)
-def test_hanging_up_cancels_nothing(house: House, end: Callable[[Deferred[Outcome]], None]) -> None:
+def test_who_hangs_up_reads_the_answer_no_more_and_the_floor_is_told(house: House) -> None:
     house.floor.patient = True
     client = house.connect()
     client.send(post("desk-1", b"1"))
     (waiting,) = house.floor.undecided
     client.socket.hang_up()
-    assert not waiting.called
-    end(waiting)
+    assert waiting.called
     assert house.ask(get("/healthz")).status == 200
 
 
-def test_a_failure_after_the_client_hung_up_is_logged(house: House, logged_failures: LoggedFailures) -> None:
-    house.floor.patient = True
-    client = house.connect()
-    client.send(post("desk-1", b"1"))
-    client.socket.hang_up()
-    house.floor.undecided[0].errback(Failure(RuntimeError("late")))
+@pytest.mark.parametrize(
+    "end",
+    [lambda waiting: waiting.callback([]), lambda waiting: waiting.errback(Problem("store-unavailable", "no"))],
+    ids=["an answer", "a problem"],
+)
+def test_what_was_asked_is_done_though_the_client_hung_up(end: Callable[[Deferred[Any]], None]) -> None:
+    work: Deferred[Any] = Deferred()
+    shielded(work).addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+    assert not work.called
+    end(work)
+
+
+def test_a_failure_after_the_client_hung_up_is_logged(logged_failures: LoggedFailures) -> None:
+    work: Deferred[Any] = Deferred()
+    shielded(work).addErrback(lambda failure: failure.trap(CancelledError)).cancel()
+    work.errback(Failure(RuntimeError("late")))
     assert [failure.type for failure in logged_failures.flush()] == [RuntimeError]
 
 

@@ -331,6 +331,37 @@ def test_no_more_is_read_while_much_is_undecided(make: Build) -> None:
         request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length=str(len(data)))
     )
     client.send(data)
+def test_a_batch_whose_publisher_is_gone_holds_up_no_drain(relay: Relay) -> None:
+    agent = relay.agent("a")
+    client = relay.house.connect()
+    client.send(request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length="1000"))
+    client.send(line("a", wait=30) * 3)
+    relay.settle()
+    assert len(agent.messages()) == 3
+    client.socket.hang_up()
+    drained = relay.hub.drain()
+    relay.settle()
+    assert agent.wire.closed is not None
+    agent.conversation.lost(1001, True)
+    assert drained.called
+    assert relay.store.find(agent.messages()[0]["id"]).result is not None
+
+
+def test_what_is_left_of_a_batch_that_is_cut_off_is_taken_whole(make: Build) -> None:
+    relay = make(undecided=10)
+    agent = relay.agent("a", max_in_flight=2)
+    client = relay.house.connect()
+    client.send(request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length="9000"))
+    client.send(line("a", wait=30) * 35)
+    client.socket.hang_up()
+    relay.settle()
+    assert len(agent.messages()) == 2
+    for _ in range(40):
+        agent.ack_all()
+        relay.settle()
+    assert len(agent.messages()) == 35
+
+
     relay.settle()
     assert len(agent.messages()) == 10
     for _ in range(5):
