@@ -202,3 +202,16 @@ def test_an_older_one_that_is_made_durable_late_does_not_replace_the_newer_one()
     assert agent.messages() == ["new"]
     agent.ack(newer.id if newer.known else agent.wire.frames[-1]["id"])
     assert newer.said == "delivered"
+
+
+def test_one_with_a_key_that_the_store_did_not_take_is_the_newer_one_when_it_is_repeated() -> None:
+    floor = Floor()
+    floor.store_fails(Put)
+    assert news(floor, "first", key="k").said == "store-unavailable"
+    floor.store.heal()
+    floor.pass_time(6)
+    other = news(floor, "meanwhile")
+    again = news(floor, "first", key="k")
+    assert again.said == "queued:away"
+    assert ending(floor, other.id) == (Status.REPLACED, again.id)
+    assert floor.agent().register().messages() == ["first"]
