@@ -8,6 +8,8 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+LETTERS_BYTES = MIB  #: of payload on a page of dead letters; one of any size alone
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

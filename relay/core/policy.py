@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
-from relay.core.limits import Limits
+from relay.core.limits import LETTERS_BYTES, Limits
 from relay.core.model import Reason, Trials
 
 LONGEST_PAUSE = 600.0  #: seconds; where doubling ends
@@ -129,3 +129,14 @@ def fits(unsent: int, size: int, share: int) -> bool:
 def spread(least: float, most: float, uniform: Callable[[float, float], float]) -> int:
     """A ``retry_after`` in whole seconds between two bounds, so that a crowd does not come back as one."""
     return max(1, round(uniform(least, most)))
+
+
+def fit_on_a_page(sizes: Iterable[int], limit: int) -> int:
+    """How many dead letters with payloads of these sizes go on one page: at most ``limit``, but one of any size."""
+    left, count = LETTERS_BYTES, 0
+    for size in sizes:
+        left -= size
+        if count == limit or (left < 0 and count):
+            break
+        count += 1
+    return count

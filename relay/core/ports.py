@@ -118,7 +118,11 @@ class MessageStore(Protocol):
         """The message of that id: queued, or remembered."""
 
     def letters(self, after: str, limit: int) -> Awaitable[list[Letter]]:
-        """Dead letters, oldest end first, those after the id ``after`` ("": from the first)."""
+        """Dead letters, oldest end first, those after the id ``after`` ("": from the first).
+
+        At most ``limit``, and none after the first whose payload does not fit on a page (``core.limits``) with those
+        before it. That one is given, so that ``policy.fit_on_a_page`` sees that there are more.
+        """
 
     def letter(self, id: str) -> Awaitable[Letter | None]:
         """One dead letter."""
@@ -319,7 +323,7 @@ class Floor(Protocol):
         """Close the agent's session with 4005; False if there is none."""
 
     def letters(self, *, after: str, limit: int) -> Awaitable[list[Letter]]:
-        """Dead letters, oldest first, those after the id ``after`` (from the first: "")."""
+        """Dead letters, those after the id ``after``: see ``MessageStore.letters``."""
 
     def requeue(self, id: str) -> Awaitable[MessageView]:
         """Put a dead letter at the end of its agent's order again. Raises Problem (``not-found``, ``queue-full``)."""

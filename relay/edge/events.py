@@ -79,7 +79,10 @@ class EventStream:
         request.notifyFinish().addBoth(lambda _: self._end())
         missed = self._missed(last_event_id)
         hello = {} if missed is not None else {"lost": True}
-        self._write(b"event: hello\nid: %b\ndata: %b\n\n" % (self._id(self._notices.number), encode(hello)))
+        # A browser notes the id of every event, of this one too: were it the newest, whoever lost the connection now
+        # would never be told what it missed.
+        resumed = last_event_id.encode("ascii") if last_event_id is not None and missed is not None else None
+        self._write(b"event: hello\nid: %b\ndata: %b\n\n" % (resumed or self._id(self._notices.number), encode(hello)))
         request.registerProducer(self, True)
         self._unsubscribe = self._notices.subscribe(self._told)
         for notice in missed or ():

@@ -15,7 +15,7 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import BaseConverter
 
-from relay.core import payload
+from relay.core import payload, policy
 from relay.core.access import may_see
 from relay.core.limits import Limits
 from relay.core.model import MessageView, Submission
@@ -169,8 +169,9 @@ class HttpDoor:
         asked_for = query.query(request, {"limit", "cursor"})
         after, limit = query.id_cursor(asked_for.get("cursor")), query.limit(asked_for.get("limit"))
         found = await shielded(self._hub.letters(after=after, limit=limit + 1))
-        more = found[limit - 1].past.id if len(found) > limit else None
-        return request.prepare(page([members.of_letter(letter) for letter in found[:limit]], more))
+        fit = policy.fit_on_a_page((len(letter.record.message.payload) for letter in found), limit)
+        more = found[fit - 1].past.id if len(found) > fit else None
+        return request.prepare(page([members.of_letter(letter) for letter in found[:fit]], more))
 
     @app.route("/v1/dead-letters/<segment:id>/requeue", methods=["POST"])
     async def requeue(self, request: DoorRequest, id: str) -> bytes:

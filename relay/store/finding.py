@@ -10,9 +10,9 @@ from typing import Any, Final
 import apsw
 from msgspec.structs import replace
 
+from relay.core.limits import LETTERS_BYTES
 from relay.core.model import Letter, Past, Standing
 from relay.store import timeline
-from relay.store.retention import LETTERS_BYTES
 from relay.store.rows import GET_COLUMNS, PAST_COLUMNS, Row, as_it_is, is_whole, past_of, text
 
 LETTER_PAST: Final = PAST_COLUMNS.replace("reply", "NULL")
@@ -24,9 +24,9 @@ QUEUED: Final = (
 )
 ENDED: Final = f"SELECT {PAST_COLUMNS} FROM past WHERE id IN (SELECT value FROM json_each(?))"
 DEAD: Final = f"SELECT {LETTER_PAST} FROM messages WHERE id IN (SELECT value FROM json_each(?)) AND status <> 'queued'"
-LETTER: Final = f"SELECT size, {LETTER_PAST}, {GET_COLUMNS} FROM messages WHERE id = ? AND status <> 'queued'"
+LETTER: Final = f"SELECT {LETTER_PAST}, {GET_COLUMNS} FROM messages WHERE id = ? AND status <> 'queued'"
 LETTERS: Final = (
-    f"SELECT size, {LETTER_PAST}, {GET_COLUMNS} FROM messages"
+    f"SELECT {LETTER_PAST}, {GET_COLUMNS} FROM messages"
     " WHERE ended_at IS NOT NULL AND (ended_at, place) > (?, ?) ORDER BY ended_at, place LIMIT ?"
 )
 WHERE: Final = (
@@ -54,25 +54,26 @@ def find(connection: apsw.Connection, ids: Sequence[str]) -> dict[str, Standing 
 
 
 def letters(connection: apsw.Connection, after: str, limit: int) -> list[Letter]:
-    """Dead letters behind the one of that id, oldest end first; fewer where their payloads are large."""
+    """As ``MessageStore.letters``."""
     start: list[Any] = connection.execute(WHERE, (after,)).fetchall() if after else []
     ended_at, place = start[0] if start else (float("-inf"), 0)
     found: list[Letter] = []
     left = LETTERS_BYTES
     with closing(connection.execute(LETTERS, (ended_at, place, limit))) as rows:
-        for size, *row in rows:
-            left -= size
-            if left < 0 and found:
+        for row in rows:
+            if (letter := letter_of(row)) is None:
+                continue
+            left -= len(letter.record.message.payload)
+            found.append(letter)
+            if left < 0 and len(found) > 1:
                 break
-            if (letter := letter_of(row)) is not None:
-                found.append(letter)
     return found
 
 
 def find_letter(connection: apsw.Connection, id: str) -> Letter | None:
     """One dead letter."""
     rows: list[Any] = connection.execute(LETTER, (id,)).fetchall()
-    return letter_of(rows[0][1:]) if rows else None
+    return letter_of(rows[0]) if rows else None
 
 
 def letter_of(row: Sequence[Any]) -> Letter | None:

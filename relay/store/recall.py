@@ -9,6 +9,7 @@ from itertools import dropwhile, islice
 
 from msgspec.structs import replace
 
+from relay.core.limits import LETTERS_BYTES
 from relay.core.model import Callback, Key, Letter, Message, Past, PutOff, Told
 from relay.core.ports import KeysFull
 from relay.store.ending import no_room_for_callbacks
@@ -16,7 +17,6 @@ from relay.store.retention import (
     LETTER_BYTES,
     LETTER_COUNT,
     LETTER_SECONDS,
-    LETTERS_BYTES,
     PAST_COUNT_IN_MEMORY,
     PAST_SECONDS,
     REPLY_BYTES,
@@ -100,7 +100,7 @@ class Letters:
         return replace(letter, past=replace(letter.past, reason="corrupt"))
 
     def after(self, id: str, limit: int) -> list[Letter]:
-        """Those behind that id (from the first if it is not there): some, but not more than a page's bytes."""
+        """Those behind that id (from the first if it is not there), as far as ``MessageStore.letters`` goes."""
         letters: Iterable[Letter] = (kept.letter for kept in self._letters.values())
         if id in self._letters:
             letters = islice(dropwhile(lambda letter: letter.past.id != id, letters), 1, None)
@@ -108,9 +108,9 @@ class Letters:
         left = LETTERS_BYTES
         for letter in islice(letters, limit):
             left -= len(letter.record.message.payload)
-            if left < 0 and found:
-                break
             found.append(self._as_it_is(letter))
+            if left < 0 and len(found) > 1:
+                break
         return found
 
     def prune(self, now: float) -> None:

@@ -18,7 +18,6 @@ REPLY_BYTES: Final = 256 * MIB  #: of replies among them
 LETTER_SECONDS: Final = 14 * DAY  #: a dead letter is kept so long after its end
 LETTER_COUNT: Final = 100_000  #: and at most so many, the oldest end given up first
 LETTER_BYTES: Final = 256 * MIB  #: of payload
-LETTERS_BYTES: Final = 8 * MIB  #: of payload, read at a time
 
 CALLBACK_COUNT: Final = 1_000_000  #: owed, or promised to messages that are queued: no more are promised
 KEY_COUNT: Final = 10_000_000  #: idempotency keys; each is remembered until its time is over, so that no more are taken

@@ -186,7 +186,7 @@ class SqliteStore:
         return self._read(lambda: self._database.reader.find(id))
 
     def letters(self, after: str, limit: int) -> Deferred[list[Letter]]:
-        """Dead letters; fewer than ``limit`` also where their payloads are large, but one if there is one."""
+        """Dead letters; fewer than ``limit`` also where their payloads are large, but two if there are two."""
         return self._read(lambda: self._database.reader.letters(after, limit))
 
     def letter(self, id: str) -> Deferred[Letter | None]:

@@ -88,8 +88,17 @@ def test_a_stream_is_resumed_after_the_last_event_that_was_seen(relay: Relay) ->
     client.socket.hang_up()
     relay.post()
     again = events(relay.begin(get("/v1/events", last_event_id=seen)))
-    assert again[0][2] == {}
+    assert again[0][1:] == (seen, {})
     assert [event for event, _, _ in again[1:]] == ["message.queued", "message.accepted", "message.queued"]
+
+
+def test_who_loses_a_resumed_stream_before_the_first_event_resumes_it_where_it_was(relay: Relay) -> None:
+    _, last, _ = events(relay.begin(get("/v1/events")))[0]
+    relay.post()
+    for _ in range(2):
+        _, last, _ = events(relay.begin(get("/v1/events", last_event_id=last)))[0]
+    told = events(relay.begin(get("/v1/events", last_event_id=last)))
+    assert [event for event, _, _ in told] == ["hello", "message.accepted", "message.queued"]
 
 
 @pytest.mark.parametrize("seen", ["nonsense", "abc-1", "0-99999"])
@@ -322,15 +331,6 @@ def test_of_a_batch_that_is_cut_off_the_whole_lines_count(relay: Relay) -> None:
     assert [item["agent"] for item in relay.get("/v1/agents").json["items"]] == ["a"]
 
 
-def test_no_more_is_read_while_much_is_undecided(make: Build) -> None:
-    relay = make(undecided=10)
-    agent = relay.agent("a")
-    client = relay.house.connect()
-    data = line() * 25
-    client.send(
-        request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length=str(len(data)))
-    )
-    client.send(data)
 def test_a_batch_whose_publisher_is_gone_holds_up_no_drain(relay: Relay) -> None:
     agent = relay.agent("a")
     client = relay.house.connect()
@@ -362,6 +362,15 @@ def test_what_is_left_of_a_batch_that_is_cut_off_is_taken_whole(make: Build) -> 
     assert len(agent.messages()) == 35
 
 
+def test_no_more_is_read_while_much_is_undecided(make: Build) -> None:
+    relay = make(undecided=10)
+    agent = relay.agent("a")
+    client = relay.house.connect()
+    data = line() * 25
+    client.send(
+        request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length=str(len(data)))
+    )
+    client.send(data)
     relay.settle()
     assert len(agent.messages()) == 10
     for _ in range(5):

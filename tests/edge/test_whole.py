@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.edge.support import House, request
+from tests.edge.support import House, post, request
 from tests.edge.whole import Relay
 
 
@@ -165,6 +165,21 @@ def test_a_rejected_message_is_a_dead_letter_that_can_be_requeued(relay: Relay) 
     assert [message["attempt"] for message in agent.messages()] == [1, 1]
     agent.ack_all()
     assert relay.get("/v1/dead-letters").json["items"] == []
+
+
+def test_large_dead_letters_come_on_pages_of_a_megabyte_one_of_any_size_alone(relay: Relay) -> None:
+    agent = relay.agent()
+    for size in (400_000, 400_000, 400_000, 1_000_000, 10, 10):
+        relay.begin(post("desk-1", b"x" * size, content_type="text/plain"))
+        agent.say("nack", id=agent.messages()[-1]["id"], requeue=False)
+    relay.settle()
+    sizes: list[list[int]] = []
+    cursor = ""
+    while cursor is not None:
+        answer = relay.get(f"/v1/dead-letters{cursor and f'?cursor={cursor}'}").json
+        sizes.append([letter["size"] for letter in answer["items"]])
+        cursor = answer["next"]
+    assert sizes == [[400_000, 400_000], [400_000], [1_000_000, 10, 10]]
 
 
 def test_a_dead_letter_can_be_thrown_away(relay: Relay) -> None:
