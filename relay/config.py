@@ -41,6 +41,7 @@ class Config:
     callback_secret: tuple[bytes, ...] = field(default=(), repr=False)  #: each signs; two while one is replaced
     callback_secret_file: str = ""  #: further secrets, one a line
     callback_private: bool = False  #: callbacks may go to addresses that only this machine or network can reach
+    fast_door: bool = True  #: plain requests and frames take the hot path
     insecure_open: bool = False  #: listen beyond this machine although nobody must say who they are
     auth_file: str = ""  #: the token file; empty: there is none
     jwt_secret_file: str = ""  #: a file with the secret that signs JSON Web Tokens
@@ -80,6 +81,7 @@ SETTINGS: Final[dict[str, Kind]] = {
     "callback_secret": several(signing_secret(), "whsec_ and the base64 of 24 to 64 random bytes, for each"),
     "callback_secret_file": text(r"[^\0-\x1f]*", "the path of a file with one secret a line"),
     "callback_private": flag(),
+    "fast_door": flag(),
     "insecure_open": flag(),
     "jwt_secret_file": text(r"[^\0-\x1f]*", "the path of a file with a secret of at least 32 bytes"),
     "jwt_key_file": text(r"[^\0-\x1f]*", "the path of a file with one public key in PEM"),

@@ -85,6 +85,7 @@ class Options(usage.Options):
         ["on-duplicate", None, None, "A second registration of a live agent: reject, replace, or choice. [reject]"],
         ["overflow", None, None, "A new message for a full queue: refuse it, or drop-oldest. [refuse]"],
         ["callback-secret-file", None, None, "File with the secrets that sign callbacks, one a line."],
+        ["fast-door", None, None, "Take plain requests and frames by the hot path: true or false. [true]"],
         ["node", None, None, "This node's name, told to agents. [the machine's name]"],
         ["jwt-secret-file", None, None, "File with the secret that signs JSON Web Tokens."],
         ["jwt-key-file", None, None, "File with the public key (PEM) of who signs them."],
@@ -252,6 +253,7 @@ def build(config: Config, process: Process) -> RelayService:
         pass_headers=config.pass_header,
         callback_hosts=config.callback_host,
         counters=counters,
+        fast_door=config.fast_door,
     )
     site.noisy = False
     keeper = Doorkeeper(config.limits, counters, most=descriptors_allowed, open_now=descriptors_open)

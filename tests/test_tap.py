@@ -61,6 +61,7 @@ def test_every_setting_but_a_secret_can_be_given_as_an_option(tmp_path: Path) ->
         *("--node", "n1", "--insecure-open", "--overflow", "drop-oldest"),
         *("--pass-header", "X-A", "--pass-header", "X-B"),
         *("--callback-host", "d.example", "--callback-secret-file", str(secrets), "--callback-private"),
+        *("--fast-door", "false"),
     )
     assert load(None, {}, options.settings()) == Config(
         listen=("unix:/a", "tcp:80"),
@@ -79,6 +80,7 @@ def test_every_setting_but_a_secret_can_be_given_as_an_option(tmp_path: Path) ->
         callback_secret=(b"s" * 24,),
         callback_secret_file=str(secrets),
         callback_private=True,
+        fast_door=False,
         insecure_open=True,
     )
 

@@ -84,6 +84,11 @@ class Backlog:
         """Are there places that were not looked at?"""
         return self._cursor + 1 < self._floor
 
+    @property
+    def quiet(self) -> bool:
+        """Is there nothing to be sent or read, nor will be when its time comes?"""
+        return not (self._ready or self._recalled or self.resting or self.unread)
+
     def begin(self, floor: int, queued: bool) -> None:
         """A session begins: read from the start as far as ``floor``, or nothing where nothing is ``queued``."""
         self._floor = floor

@@ -44,6 +44,11 @@ class Line:
     # -- what the hub asks
 
     @property
+    def quiet(self) -> bool:
+        """Is there nothing that ``next`` could say, whatever the time?"""
+        return not self._tail.entries and self._backlog.quiet
+
+    @property
     def live(self) -> bool:
         """Does a session hold the agent?"""
         return self._session % 2 == 1
@@ -119,8 +124,7 @@ class Line:
 
     def rest(self, entry: Entry, trials: Trials) -> None:
         """It is sent again, but not before ``trials.not_before``: after a nack."""
-        if entry.phase is Phase.FLYING:
-            self.flying -= 1
+        self.flying -= entry.phase is Phase.FLYING
         entry.phase, entry.trials = Phase.RESTING, trials
         self._time(entry)
 
@@ -151,10 +155,8 @@ class Line:
         """The store did not take it, perhaps because it has a message of that id: then that one goes its way."""
         if entry.phase is Phase.ENDED:
             return  # until its end is recorded
-        if entry.phase is Phase.FLYING:
-            self.flying -= 1
-        elif entry.phase is Phase.WAITING:
-            self._tail.take_out(entry)
+        self.flying -= entry.phase is Phase.FLYING
+        self._tail.take_out(entry)
         entry.phase, entry.message = Phase.ENDED, None
         if self.entries.get(entry.id) is entry:
             del self.entries[entry.id]
@@ -211,10 +213,9 @@ class Line:
 
     def leave(self, entry: Entry, trials: Trials) -> None:
         """Left behind by its session: forgotten as soon as the store has it, and found there by the next one."""
-        if entry.phase is Phase.FLYING:
-            self.flying -= 1
+        self.flying -= entry.phase is Phase.FLYING
         entry.phase, entry.trials = Phase.RESTING, trials
-        entry.sends, entry.timed = 0, False
+        entry.sends, entry.pause = 0, None
         if entry.writes or entry.saved is not Saved.YES:
             entry.left = True
             self._unsettled += 1

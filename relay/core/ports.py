@@ -203,8 +203,8 @@ class AgentTransport(Protocol):
     def alive(self) -> bool | None:
         """Is the agent there? None: that can only be told from its answer to a ping."""
 
-    def send(self, frame: bytes) -> None:
-        """Send one text frame (UTF-8)."""
+    def send(self, *frames: bytes) -> None:
+        """Send text frames (UTF-8), in that order, as one write where that is possible."""
 
     def ping(self) -> None:
         """Send a protocol-level ping."""

@@ -145,13 +145,15 @@ def _kind_of(data: bytes) -> str:
 
 def _complaint(frame: Frame) -> str:
     """What is wrong with a frame whose types are right, or nothing."""
-    match frame:
-        case Ids(id=None, ids=None):
+    if isinstance(frame, Ids):
+        if frame.id is None and frame.ids is None:
             return "'id' or 'ids' is missing"
-        case Ids(id=str(), ids=list()):
+        if frame.id is not None and frame.ids is not None:
             return "'id' and 'ids' exclude each other"
-        case Ack(id=None) if frame.reply is not msgspec.UNSET:
+        if isinstance(frame, Ack) and frame.id is None and frame.reply is not msgspec.UNSET:
             return "'reply' goes with 'id' only"
+        return ""
+    match frame:
         case Nack(delay=float() as delay) if not delay >= 0:
             return "'delay' must be 0 to 86400 seconds"
         case Window(max_in_flight=wanted) if wanted < 0:
@@ -242,29 +244,28 @@ def _number(seconds: float) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
+_MESSAGE: Final = (
+    b'{"type":"message","id":"%b","payload":%b,"content_type":%b%b,"queued":%b,"attempt":%d'
+    b',"created_at":"%b","expires_at":"%b"%b}'
+)
+
+
 def message(item: Message, *, queued: bool, attempt: int, raw: bool = False) -> bytes:
     """A ``message`` frame. A JSON payload stands in it byte for byte as it came; no re-serialising.
 
     With ``raw`` every payload is base64 of the bytes received.
     """
     payload, encoding = (_base64(item.payload), True) if raw else in_frame(item)
-    return b"".join(
-        (
-            b'{"type":"message","id":"',
-            item.id.encode(),
-            b'","payload":',
-            payload,
-            b',"content_type":',
-            _encode(item.content_type),
-            b',"encoding":"base64"' if encoding else b"",
-            b',"queued":true,"attempt":' if queued else b',"queued":false,"attempt":',
-            b"%d" % attempt,
-            b',"created_at":"',
-            stamp(item.created_at).encode(),
-            b'","expires_at":"',
-            stamp(item.expires_at).encode(),
-            b'"' + _extras(item) + b"}",
-        )
+    return _MESSAGE % (
+        item.id.encode(),
+        payload,
+        _encode(item.content_type),
+        b',"encoding":"base64"' if encoding else b"",
+        b"true" if queued else b"false",
+        attempt,
+        stamp(item.created_at).encode(),
+        stamp(item.expires_at).encode(),
+        _extras(item),
     )
 
 
@@ -280,14 +281,14 @@ def messages(frames: list[bytes]) -> bytes:
 
 def in_frame(item: Message) -> tuple[bytes, bool]:
     """The payload as the JSON that stands in a frame, and whether that is base64 (RFC 4648 section 4)."""
+    if item.form is Form.JSON:
+        return item.payload, False
     match item.form:
-        case Form.JSON:
-            return item.payload, False
         case Form.TEXT:
             return _encode(item.payload.decode("utf-8")), False
         case Form.LATIN1:
             return _encode(item.payload.decode("latin-1")), False
-        case Form.BINARY:
+        case _:
             return _base64(item.payload), True
 
 

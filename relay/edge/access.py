@@ -20,7 +20,7 @@ from relay.edge.transport import name_of
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
 
-_BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE | re.ASCII)
+BEARER: Final = re.compile(r"bearer +(\S+)", re.IGNORECASE | re.ASCII)
 #: What no provider takes for a token: where something came, and it is none.
 _MALFORMED: Final = ""
 #: These are asked for the agent that the path names.
@@ -32,7 +32,7 @@ def token_of(request: DoorRequest) -> str | None:
     values = request.values(b"authorization")
     if not values:
         return None
-    match = _BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
+    match = BEARER.fullmatch(values[0].strip()) if len(values) == 1 else None
     return match[1] if match else _MALFORMED
 
 

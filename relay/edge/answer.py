@@ -90,14 +90,19 @@ def of_outcome(outcome: Outcome, applied: str) -> Answer:
     return in_json(202 if outcome.status == "accepted" else 200, members, *headers)
 
 
-def last_words(answer: Answer, date: bytes, hardening: bytes) -> bytes:
-    """The bytes of an answer after which the connection is closed. ``hardening``: for browsers, but the policy."""
+def written(answer: Answer, date: bytes, hardening: bytes, *more: Header) -> bytes:
+    """The bytes of an answer by HTTP/1.1. ``hardening``: for browsers, but the policy; ``more`` are further headers."""
     headers: Iterable[Header] = (
         (b"Date", date),
         *answer.headers,
         (b"Content-Length", b"%d" % len(answer.body)),
-        (b"Connection", b"close"),
+        *more,
     )
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     head = b"HTTP/1.1 %d %b\r\n%b%b\r\n%b\r\n\r\n" % (answer.status, answer.phrase, lines, hardening, POLICY)
     return head + answer.body
+
+
+def last_words(answer: Answer, date: bytes, hardening: bytes) -> bytes:
+    """The bytes of an answer after which the connection is closed."""
+    return written(answer, date, hardening, (b"Connection", b"close"))

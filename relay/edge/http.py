@@ -239,7 +239,7 @@ class HttpDoor:
     def refused(self, request: IRequest, failure: Failure) -> bytes:
         # One handler for all: Klein asks them in the order in which they were registered, not the nearest first.
         assert isinstance(request, DoorRequest)
-        return request.prepare(_refusal(failure, request))
+        return request.prepare(refusal(failure, request.method))
 
 
 async def own(hub: Floor, request: DoorRequest, id: str) -> MessageView:
@@ -277,22 +277,28 @@ def shielded(waiting: Awaitable[T]) -> Deferred[T]:
         elif isinstance(result, Failure) and not result.check(Problem):
             log.failure("a request failed after its client had gone", result)
 
-    async def wait() -> T:
-        return await waiting
-
-    source = waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(wait())
-    source.addBoth(tell)
+    started(waiting).addBoth(tell)
     return told
 
 
-def _refusal(failure: Failure, request: DoorRequest) -> Answer:
+def started(waiting: Awaitable[T]) -> Deferred[T]:
+    """What ``waiting`` comes to. It may be a Deferred already, but a port does not say so."""
+
+    async def wait() -> T:
+        return await waiting
+
+    return waiting if isinstance(waiting, Deferred) else Deferred.fromCoroutine(wait())
+
+
+def refusal(failure: Failure, method: bytes) -> Answer:
+    """What is said of a request that could not be done."""
     error = failure.value
     if isinstance(error, Problem):
         return of_problem(error)
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted({*(error.valid_methods or ()), "OPTIONS"}))
         header = (b"Allow", allowed.encode("ascii"))
-        if request.method == b"OPTIONS":
+        if method == b"OPTIONS":
             return Answer(204, (header,))
         return of_problem(Problem("method-not-allowed", f"this path takes {allowed}"), header)
     if isinstance(error, NotFound):

@@ -82,7 +82,11 @@ class PollTransport:
     def alive(self) -> bool | None:
         return self._call is not None or self._clock.seconds() - self._call_ended_at < LIFE_SECONDS
 
-    def send(self, frame: bytes) -> None:
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            self._send(frame)
+
+    def _send(self, frame: bytes) -> None:
         if frame.startswith(b'{"type":"message"'):
             self._messages.append(frame)
             self._waiting += len(frame)

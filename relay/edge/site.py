@@ -18,11 +18,13 @@ from relay.edge.access import AccessDoor
 from relay.edge.answer import of_problem
 from relay.edge.batch import BatchDoor, Settings
 from relay.edge.channel import DoorChannel
+from relay.edge.fast import FastChannel, FastDoor, FastProtocol
 from relay.edge.guard import Guard
 from relay.edge.http import HttpDoor
 from relay.edge.request import DoorRequest
 from relay.edge.upgrade import UpgradeDoor
 from relay.edge.visitors import Visitors
+from relay.edge.websocket import AgentProtocol
 
 
 class Doors(Resource):
@@ -63,6 +65,7 @@ class DoorSite(Site):
         limits: Limits,
         clock: IReactorTime,
         wall: Callable[[], float],
+        fast: FastDoor | None = None,
     ) -> None:
         super().__init__(doors, DoorRequest, timeout=None, reactor=clock, parsePOSTFormSubmission=False)
         self.guard = guard
@@ -72,6 +75,9 @@ class DoorSite(Site):
         self.counters = counters
         self.limits = limits
         self.clock = clock
+        if fast is not None:
+            self.fast = fast
+            self.protocol = FastChannel
         self._wall = wall
         self._date = (0, b"")
 
@@ -110,27 +116,22 @@ def make_site(
     pass_headers: Sequence[str] = (),
     callback_hosts: Sequence[str] = (),
     counters: Counters | None = None,
+    fast_door: bool = True,
 ) -> DoorSite:
     """The factory that any number of ports listen with.
 
     ``ack_timeout`` is the publishers' default wait in seconds; ``wall`` gives the Unix time; ``names`` are host names
     that the relay answers to beside addresses and localhost, as long as nobody needs a token; ``origins`` are those of
-    web pages that may use it; ``counters`` are told which limits were reached.
+    web pages that may use it; ``counters`` are told which limits were reached; ``fast_door``: take the plain case by
+    the hot path (``edge.fast``).
     """
     counters = counters or Counters()
     visitors = Visitors(limits, clock, counters)
-    http = HttpDoor(
-        hub,
-        audit,
-        limits,
-        ack_timeout,
-        clock,
-        visitors,
-        pass_headers=frozenset(name.lower() for name in pass_headers),
-        callback_hosts=frozenset(callback_hosts),
-    )
-    doors = Doors(http, UpgradeDoor(hub, limits, clock, visitors, counters))
-    batches = BatchDoor(hub, limits, clock, Settings(ack_timeout, frozenset(callback_hosts)))
+    passed_on, hosts = frozenset(name.lower() for name in pass_headers), frozenset(callback_hosts)
+    http = HttpDoor(hub, audit, limits, ack_timeout, clock, visitors, pass_headers=passed_on, callback_hosts=hosts)
+    kind = FastProtocol if fast_door else AgentProtocol
+    doors = Doors(http, UpgradeDoor(hub, limits, clock, visitors, counters, kind))
+    batches = BatchDoor(hub, limits, clock, Settings(ack_timeout, hosts))
     # Who has to bring a token is safe from pages that pretend to be here: their visitors' browsers have none for them.
     guard = Guard(names=names, origins=origins, any_name=authenticator.nobody is None)
     return DoorSite(
@@ -143,4 +144,5 @@ def make_site(
         limits=limits,
         clock=clock,
         wall=wall,
+        fast=FastDoor(hub, guard, authenticator, limits, ack_timeout, passed_on) if fast_door else None,
     )

@@ -20,7 +20,7 @@ from relay.edge.access import token_of
 from relay.edge.answer import Answer, of_problem
 from relay.edge.request import DoorRequest
 from relay.edge.visitors import Visitors
-from relay.edge.websocket import SUBPROTOCOL, AgentFactory
+from relay.edge.websocket import SUBPROTOCOL, AgentFactory, AgentProtocol
 
 VERSION: Final = "13"
 #: What a subprotocol begins with that is a token: a web page can set no header on its upgrade. It is never chosen.
@@ -32,10 +32,18 @@ _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
 class UpgradeDoor:
     """``/v1/connect``: a whole and sound upgrade becomes an agent's connection, all else is told what is wrong."""
 
-    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime, visitors: Visitors, counters: Counters) -> None:
+    def __init__(
+        self,
+        hub: Floor,
+        limits: Limits,
+        clock: IReactorTime,
+        visitors: Visitors,
+        counters: Counters,
+        kind: type[AgentProtocol] = AgentProtocol,
+    ) -> None:
         self._hub = hub
         self._visitors = visitors
-        self._factory = AgentFactory(hub, limits, clock, counters)
+        self._factory = AgentFactory(hub, limits, clock, counters, kind)
 
     def render(self, request: DoorRequest) -> None:
         """Answer the request, or take its connection over."""

@@ -110,7 +110,7 @@ class AgentProtocol(WebSocketServerProtocol):
         # Autobahn's own formats three strings in colour for each frame, for a log that is off.
         self.transport.write(data)
         if self.state != self.STATE_CONNECTING:
-            self.trafficStats.outgoingOctetsWireLevel += len(data)
+            self.wire.given += len(data)
 
     def fail(self, code: int, limit: str | None = None) -> None:
         """Close because of what the agent sent; whatever else it sends is skipped. ``limit``: the one it reached."""
@@ -129,7 +129,14 @@ class AgentProtocol(WebSocketServerProtocol):
 class AgentFactory(WebSocketServerFactory):
     """Makes the connections of one hub's agents."""
 
-    def __init__(self, hub: Floor, limits: Limits, clock: IReactorTime, counters: Counters) -> None:
+    def __init__(
+        self,
+        hub: Floor,
+        limits: Limits,
+        clock: IReactorTime,
+        counters: Counters,
+        kind: type[AgentProtocol] = AgentProtocol,
+    ) -> None:
         super().__init__(server="", reactor=clock)
         self.hub = hub
         self.counters = counters
@@ -137,8 +144,8 @@ class AgentFactory(WebSocketServerFactory):
         self.setProtocolOptions(failByDrop=False, webStatus=False, openHandshakeTimeout=0, closeHandshakeTimeout=0)
         # Autobahn copies some thirty options into every connection, and formats them for a log that is off: two thirds
         # of the cost of a handshake. So they stand on a class, and there is nothing left to copy.
-        options = {name: getattr(self, name) for name in AgentProtocol.CONFIG_ATTRS}
-        self._kind = type("AgentProtocol", (AgentProtocol,), {**options, "CONFIG_ATTRS": (), "limits": limits})
+        options = {name: getattr(self, name) for name in kind.CONFIG_ATTRS}
+        self._kind = type("AgentProtocol", (kind,), {**options, "CONFIG_ATTRS": (), "limits": limits})
 
     def make(self, token: str | None = None) -> AgentProtocol:
         """One connection, not yet connected. ``token`` came with its upgrade."""

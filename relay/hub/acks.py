@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -11,6 +12,7 @@ from twisted.python.failure import Failure
 
 from relay.core.model import Known, Reason, Status, Value
 from relay.core.ports import StoreUnavailable
+from relay.hub.patience import Patience
 
 
 class Ending(Value, frozen=True):
@@ -71,8 +73,8 @@ class Crowd:
 class AckTable:
     """One agent's waiters by message id. What is not in the table is a late ACK, and nobody's disappointment."""
 
-    def __init__(self, clock: IReactorTime, crowd: Crowd) -> None:
-        self._clock = clock
+    def __init__(self, clock: Patience, crowd: Crowd) -> None:
+        self._clock = cast(IReactorTime, clock)  # as much of one as ``addTimeout`` asks for
         self._crowd = crowd
         self._waiters: dict[str, Waiter] = {}
         self.lines = 0  #: how many of them are lines

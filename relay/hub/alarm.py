@@ -26,6 +26,10 @@ class Alarm:
         self._at = at
         self._timer = self._clock.callLater(delay, self._rings)
 
+    def rings_within(self, seconds: float) -> bool:
+        """Will it ring so soon?"""
+        return self._timer is not None and self._at <= self._clock.seconds() + seconds
+
     def off(self) -> None:
         """Do not ring."""
         timer, self._timer = self._timer, None

@@ -26,12 +26,12 @@ class Bulletin:
 
     def tell(self, event: str, agent: str, **fields: Any) -> None:
         """Something happened."""
-        self.add(event, agent, fields)
+        self.add(event, agent, self._wall(), fields)
 
-    def add(self, event: str, agent: str, fields: dict[str, Any]) -> None:
-        """The same, for who has the fields at hand."""
+    def add(self, event: str, agent: str, at: float, fields: dict[str, Any]) -> None:
+        """The same of something that happened at that Unix time, for who has the fields at hand."""
         self.number += 1
-        notice = Notice(self.number, event, agent, self._wall(), fields)
+        notice = Notice(self.number, event, agent, at, fields)
         self._notices.append(notice)
         if self._subscribers:
             self._pass_on(notice)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -31,17 +32,17 @@ class Chronicle:
         self, agent: str, entry: Entry, name: str, *, session: str | None = None, detail: str | None = None
     ) -> None:
         """Something happened to a message."""
-        entry.events.append(self.event(name, session=session, detail=detail))
-        self.tell(agent, entry.id, name, detail=detail)
+        now = self._wall()
+        entry.events.append(Event(now, name, session, self._node, detail))
+        self.bulletin.add(f"message.{name}", agent, now, _about(entry.id, detail))
 
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
-        fields = {"id": id} if detail is None else {"id": id, "detail": detail}
-        self.bulletin.add(f"message.{name}", agent, fields)
+        self.bulletin.add(f"message.{name}", agent, self._wall(), _about(id, detail))
 
     def ended(self, id: str) -> None:
         """The end of a message is where it will be looked for: in the store, or among those never stored."""
-        for watcher in self._watchers.pop(id, ()):
+        for watcher in self._watchers.pop(id, ()) if self._watchers else ():
             watcher.callback(None)
 
     def end_of(self, id: str) -> Deferred[None]:
@@ -79,3 +80,7 @@ class Chronicle:
     def past(self, id: str) -> Past | None:
         """The end of a message that was never durable, while it is remembered."""
         return self._past.get(id)
+
+
+def _about(id: str, detail: str | None) -> dict[str, Any]:
+    return {"id": id} if detail is None else {"id": id, "detail": detail}

@@ -15,6 +15,7 @@ from relay.core.ports import Audit
 from relay.hub.acks import Crowd
 from relay.hub.chronicle import Chronicle
 from relay.hub.ledger import Ledger
+from relay.hub.patience import Patience
 from relay.hub.pressure import Pressure
 
 CHANCES = 64  #: asked for at a time: the kernel's are a system call each time
@@ -32,6 +33,7 @@ class Context:
     pressure: Pressure
     chronicle: Chronicle
     audit: Audit
+    patience: Patience  #: the clock of those who wait for an ACK
     crowd: Crowd = field(default_factory=Crowd)
     counters: Counters = field(default_factory=Counters)
     last_place: int = 0

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from relay.core import policy, wire
 from relay.core.entry import Entry, Phase, Send
 from relay.core.line import Line
-from relay.core.model import NOTHING, Depth, End, Key, Message, Reason, Revise, Status
+from relay.core.model import End, Key, Message, Reason, Revise, Status
 from relay.hub import ends, intake, resend, saving
 from relay.hub.acks import AckTable
 from relay.hub.alarm import Alarm
@@ -26,9 +26,10 @@ class Courier:
         self.agent = agent
         self.context = context
         self.line = Line()
-        self.acks = AckTable(context.clock, context.crowd)
+        self.acks = AckTable(context.patience, context.crowd)
         self.outlet: Outlet | None = None
-        self.held = NOTHING  #: accepted, and neither durable nor ended
+        self.held_count = 0  #: accepted, and neither durable nor ended …
+        self.held_bytes = 0  #: … and their payloads
         self.silence = Silence(context.clock, context.limits, self.acks)
         self._retire = retire
         self._pumping = False
@@ -93,7 +94,8 @@ class Courier:
         return done
 
     def hold(self, count: int, size: int) -> None:
-        self.held += Depth(count, size)
+        self.held_count += count
+        self.held_bytes += size
         self.context.pressure.held += size
 
     # -- on its way
@@ -102,20 +104,19 @@ class Courier:
         """Send what may be sent. Called whenever something changed that may let a message go."""
         if self._pumping:
             return
-        if self.outlet is None:
-            if self.idle:
-                self._retire(self)
-            return
-        self._pumping = True
-        try:
-            if self.outlet.takes(1):  # asked once here; for each message it is asked whether that one fits
-                while self._advance():
-                    pass
-        finally:
-            self._pumping = False
+        quiet = self.line.quiet
+        if self.outlet is not None and not quiet:
+            self._pumping = True
+            try:
+                if self.outlet.takes(1):  # asked once here; for each message it is asked whether that one fits
+                    while self._advance():
+                        pass
+            finally:
+                self._pumping = False
         if self.outlet is not None:
             self.outlet.flush()
-            self._set_alarm()
+            if not quiet or self.outlet.redelivery.news:
+                self._set_alarm()
         elif self.idle:
             self._retire(self)
 
@@ -196,15 +197,23 @@ class Courier:
 
     def _set_alarm(self) -> None:
         """Wake up when the next message is due again. One that is due already waits for room, not for time."""
+        outlet = self.outlet
+        if outlet is None:
+            return
         due_at, now = self.line.due_at(), self.context.wall()
         if due_at is not None and due_at > now:
             self._alarm.set(due_at - now)
-        if self.outlet is not None and (resend_in := self.outlet.resend_in()) is not None:
+        outlet.redelivery.news = False
+        if self._alarm.rings_within(outlet.redelivery.soonest):
+            return  # as nearly always: what was sent before is due before
+        resend_in = outlet.resend_in()
+        if resend_in is not None:
             self._alarm.set(resend_in)
 
     def _wake(self) -> None:
         resend.what_is_due(self)
         self.pump()
+        self._set_alarm()
 
     def rest(self) -> None:
         """Its session is over: no timer is left."""

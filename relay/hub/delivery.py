@@ -85,16 +85,17 @@ class Delivery:
             raise Problem("draining", "the relay is shutting down", retry_after=DRAIN_RETRY)
         courier, size = self._couriers.get(submission.agent), len(submission.payload)
         depth = context.ledger.depth(submission.agent)
+        count, held = depth.count, depth.bytes
         if courier is not None:
-            depth += courier.held
+            count, held = count + courier.held_count, held + courier.held_bytes
         total = context.ledger.total
         if total.count >= limits.total_count or total.bytes + context.pressure.held + size > limits.total_bytes:
             limit = "total_count" if total.count >= limits.total_count else "total_bytes"
             raise Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY, limit=limit)
-        if depth.count >= limits.queue_count or depth.bytes + size > limits.queue_bytes:
+        if count >= limits.queue_count or held + size > limits.queue_bytes:
             if self._overflow is not None and self._overflow.makes_room(submission.agent, size):
                 return
-            detail = f"{depth.count} messages and {depth.bytes} bytes are queued for this agent; "
+            detail = f"{count} messages and {held} bytes are queued for this agent; "
             detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
-            limit = "queue_count" if depth.count >= limits.queue_count else "queue_bytes"
+            limit = "queue_count" if count >= limits.queue_count else "queue_bytes"
             raise Problem("queue-full", detail, retry_after=FULL_RETRY, limit=limit)

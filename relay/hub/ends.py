@@ -31,6 +31,8 @@ def end(courier: Courier, entry: Entry, end: End, then: Then) -> None:
     """See ``Courier.end``."""
     context, message, saved = courier.context, entry.message, entry.saved
     courier.line.end(entry)
+    if courier.outlet is not None:
+        courier.outlet.redelivery.stop(entry)
     detail = end.reason or None
     context.chronicle.note(courier.agent, entry, end.status.value, session=_session(courier), detail=detail)
     if saved is Saved.NO:

@@ -25,6 +25,9 @@ BUSY_RETRY = 1  #: seconds, ``Retry-After`` of a session that publishes faster t
 
 def handle(session: AgentSession, frame: Frame) -> None:
     """Do what the frame says."""
+    if isinstance(frame, Ack) and session.agent:  # as nearly always
+        _acknowledge(session, session.couriers.of(session.agent), frame)
+        return
     match frame:
         case Ping():
             now = wire.stamp(session.context.wall())
@@ -41,8 +44,6 @@ def handle(session: AgentSession, frame: Frame) -> None:
 
 def _about_messages(session: AgentSession, courier: Courier, frame: Frame) -> None:
     match frame:
-        case Ack():
-            _acknowledge(session, courier, frame)
         case Nack():
             answers.refuse(courier, frame)
         case Progress():
@@ -60,10 +61,14 @@ def _acknowledge(session: AgentSession, courier: Courier, frame: Ack) -> None:
         session.complain("reply-too-large", detail, id=frame.id)
         reply = None
 
+    answers.acknowledge(courier, frame.all(), reply=reply, confirm=_confirm(session) if frame.confirm else None)
+
+
+def _confirm(session: AgentSession) -> answers.Confirm:
     def confirm(ids: list[str], unknown: list[str]) -> None:
         session.transport.send(wire.encode("acked", ids=ids, unknown=unknown))
 
-    answers.acknowledge(courier, frame.all(), reply=reply, confirm=confirm if frame.confirm else None)
+    return confirm
 
 
 def _resize(session: AgentSession, wanted: int) -> None:

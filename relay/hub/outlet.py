@@ -74,7 +74,8 @@ class Outlet:
     def takes(self, size: int) -> bool:
         """May a frame of that size be sent now?"""
         transport = self._transport
-        return transport.takes() and policy.fits(transport.unsent() + self._batch_bytes, size, self._pressure.share())
+        unsent = transport.unsent() + self._batch_bytes
+        return transport.takes() and (not unsent or policy.fits(unsent, size, self._pressure.share()))
 
     def send(self, message: Message, attempt: int, *, queued: bool) -> bool:
         """Send a message; False if its frame is larger than the agent takes. A batch may wait for ``flush``."""
@@ -117,7 +118,10 @@ class Outlet:
 
     def resend_in(self) -> float | None:
         """Seconds until a redelivery may be due; None when nothing is in flight or the clock stands still."""
+        if self.flow.stalled_since is not None:
+            self.redelivery.news = True  # for when it goes on
+            return None
         due = self.redelivery.due_at()
-        if due is None or self.flow.stalled_since is not None:
+        if due is None:
             return None
         return max(0.0, due - self.flow_time())

@@ -124,7 +124,7 @@ class Post:
         courier = self._courier
         courier.acks.answered(self._waiter)
         if courier.outlet is not None:
-            courier.outlet.redelivery.unwatched(self._message.id, courier.outlet.flow_time())
+            courier.outlet.redelivery.unwatched(self._message.id, courier.outlet.flow_time)
         return result
 
     async def _see_through(self) -> Outcome:

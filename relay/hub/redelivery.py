@@ -2,59 +2,62 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
 from collections.abc import Callable
 
 from relay.core import policy
+from relay.core.delays import Delays
 from relay.core.entry import Entry, Phase
 
 
 class Redelivery:
-    """When each message in flight is due again, on the session's flow clock: it stands still while bytes wait.
-
-    One timer a message, whatever happens to it: a later time is looked up when the earlier one has come.
-    """
+    """When each message in flight is due again, on the session's flow clock: it stands still while bytes wait."""
 
     def __init__(self, ack_wait: float, watched: Callable[[str], bool]) -> None:
         self.ack_wait = ack_wait
+        self.soonest = ack_wait  #: nothing is due earlier than so long after it was started
+        self.news = False  #: is there something that the alarm may not have been set for?
         self._watched = watched
-        self._timers: list[tuple[float, int, Entry]] = []
-        self._started = itertools.count()  # where times are equal, the order of the sends holds
+        self._timed: Delays[Entry] = Delays()
         self._held: dict[str, Entry] = {}
 
     def start(self, entry: Entry, flow: float) -> None:
         """It was sent (again), or is still being worked on: its clock starts afresh."""
-        if self.ack_wait <= 0:
-            return
-        entry.resend_at = flow + policy.resend_pause(self.ack_wait, max(entry.sends, 1))
-        if not entry.timed:
-            entry.timed = True
-            heapq.heappush(self._timers, (entry.resend_at, next(self._started), entry))
+        if self.ack_wait > 0:
+            self._time(entry, flow, policy.resend_pause(self.ack_wait, max(entry.sends, 1)))
 
-    def unwatched(self, id: str, flow: float) -> None:
+    def stop(self, entry: Entry) -> None:
+        """It has ended."""
+        if entry.pause is not None:
+            self._timed.take(entry, entry.pause)
+            entry.pause = None
+
+    def unwatched(self, id: str, flow_time: Callable[[], float]) -> None:
         """The POST that waited for it was answered: if it was due meanwhile, it is due now."""
-        entry = self._held.pop(id, None)
-        if entry is not None and entry.phase is Phase.FLYING and not entry.timed:
-            entry.timed = True
-            heapq.heappush(self._timers, (flow, next(self._started), entry))
+        entry = self._held.pop(id, None) if self._held else None
+        if entry is not None and entry.phase is Phase.FLYING and entry.pause is None:
+            self._time(entry, flow_time(), 0.0)
+
+    def _time(self, entry: Entry, flow: float, pause: float) -> None:
+        self.stop(entry)
+        entry.pause = pause
+        self._timed.put(entry, flow, pause)
+        self.soonest = min(self.soonest, pause)
+        self.news = True
 
     def due_at(self) -> float | None:
         """When the next one may be due, on the flow clock."""
-        return self._timers[0][0] if self._timers else None
+        return self._timed.due_at()
 
     def due(self, flow: float) -> list[Entry]:
         """Take out those that are due now."""
         due: list[Entry] = []
-        while self._timers and self._timers[0][0] <= flow:
-            entry = heapq.heappop(self._timers)[2]
-            entry.timed = False
+        found = self._timed.due(flow)
+        self.soonest = min(self._timed.delays(), default=self.ack_wait)
+        for entry in found:
+            entry.pause = None
             if entry.phase is not Phase.FLYING:
                 continue
-            if entry.resend_at > flow:
-                entry.timed = True
-                heapq.heappush(self._timers, (entry.resend_at, next(self._started), entry))
-            elif self._watched(entry.id):
+            if self._watched(entry.id):
                 self._held[entry.id] = entry
             else:
                 due.append(entry)

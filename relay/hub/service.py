@@ -28,6 +28,7 @@ from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
 from relay.hub.mending import Mending
 from relay.hub.overflow import Overflow
+from relay.hub.patience import Patience
 from relay.hub.permits import Permits
 from relay.hub.pressure import Pressure
 from relay.hub.reception import Manners
@@ -68,7 +69,8 @@ class Hub:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
         chronicle = Chronicle(wall, node, limits.remembered, self._bulletin)
-        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle, audit)
+        patience = Patience(clock)
+        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle, audit, patience)
         self._context.ack_timeout = ack_timeout
         self._context.counters = self.counters = counters or Counters()
         self._context.callback_hosts = frozenset(callback_hosts)

@@ -306,6 +306,7 @@ class House:
     ack_timeout: float = 5.0
     names: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
+    fast_door: bool = True
     floor: DeskFloor = field(default_factory=DeskFloor)
     reactor: MemoryReactorClock = field(default_factory=MemoryReactorClock)
     clients: list[Client] = field(default_factory=list)
@@ -323,6 +324,7 @@ class House:
             wall=lambda: FIXED_TIME + self.reactor.seconds(),
             names=self.names,
             origins=self.origins,
+            fast_door=self.fast_door,
         )
         self.site.doStart()
 

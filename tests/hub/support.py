@@ -78,13 +78,13 @@ class Wire:
     def takes(self) -> bool:
         return self.taking
 
-    def send(self, frame: bytes) -> None:
-        self.frames.append(json.loads(frame))
-        self.sizes.append(len(frame))
+    def send(self, *frames: bytes) -> None:
+        self.frames += map(json.loads, frames)
+        self.sizes += map(len, frames)
         if self.stalled:
-            self.waiting += len(frame)
+            self.waiting += sum(map(len, frames))
         else:
-            self.gone += len(frame)
+            self.gone += sum(map(len, frames))
 
     def ping(self) -> None:
         self.pings += 1

@@ -55,12 +55,13 @@ class Line(Wire):
     def alive(self) -> bool | None:
         return None if self.holds else self.end.answers_pings
 
-    def send(self, frame: bytes) -> None:
-        super().send(frame)
-        said = self.frames[-1]
-        for item in said.get("messages", [said]):
-            if item.get("type") == "message":
-                self.end.world.arrived(self.end, item)
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            super().send(frame)
+            said = self.frames[-1]
+            for item in said.get("messages", [said]):
+                if item.get("type") == "message":
+                    self.end.world.arrived(self.end, item)
 
     def close(self, code: int, reason: str) -> None:
         super().close(code, reason)

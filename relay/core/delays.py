@@ -1,0 +1,60 @@
+"""Things that are due a while after they came, each after one of a few delays."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Delays(Generic[T]):
+    """A queue for each delay: what came first is due first, so that nothing is ever sorted or searched.
+
+    Nearly all that is put in is taken out long before its time, thousands of times a second: both take as long as in a
+    dictionary. ``now`` never falls from call to call, on whatever clock.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[float, OrderedDict[T, float]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def delays(self) -> Collection[float]:
+        """Those that something is, or was, put in with."""
+        return self._queues.keys()
+
+    def put(self, item: T, now: float, delay: float) -> float:
+        """``item``, which is not in yet, is due ``delay`` after ``now``. Returns that time."""
+        queue = self._queues.get(delay)
+        if queue is None:
+            queue = self._queues[delay] = OrderedDict()
+        queue[item] = due = now + delay
+        self._count += 1
+        return due
+
+    def take(self, item: T, delay: float) -> None:
+        """Take ``item`` out, which was put in with ``delay``; nothing happens if it is not there."""
+        queue = self._queues.get(delay)
+        if queue is not None and queue.pop(item, None) is not None:
+            self._count -= 1
+
+    def due_at(self) -> float | None:
+        """When the first is due."""
+        return min((next(iter(queue.values())) for queue in self._queues.values() if queue), default=None)
+
+    def due(self, now: float) -> list[T]:
+        """Take out what is due by now, in the order of its time. A delay that nothing is left of is forgotten."""
+        found: list[tuple[float, T]] = []
+        for delay, queue in list(self._queues.items()):
+            while queue and next(iter(queue.values())) <= now:
+                item, due = queue.popitem(last=False)
+                found.append((due, item))
+                self._count -= 1
+            if not queue:
+                del self._queues[delay]
+        found.sort(key=lambda pair: pair[0])
+        return [item for _, item in found]

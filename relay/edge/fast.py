@@ -1,0 +1,277 @@
+"""The hot path: the plain case of a POST and of an agent's frame, taken before the general parsers see it.
+
+A message costs its publisher and its agent one request and one frame each, nearly always of the same plain form. What
+has that form to the last byte is read here, at a tenth of the cost; whatever else comes, or comes in another state of
+the connection, goes on unchanged to Klein (``edge.http``) or Autobahn (``edge.websocket``). Nothing is decided here:
+the hub is asked the same, and what it says is written the same, byte for byte (tests/edge/test_both_doors.py). The
+setting ``fast_door`` turns this off.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from relay.core import payload
+from relay.core.access import Grant
+from relay.core.ids import is_agent_id
+from relay.core.limits import Limits
+from relay.core.model import Outcome, Submission
+from relay.core.ports import Authenticator, Floor
+from relay.core.problems import Problem
+from relay.edge.access import BEARER
+from relay.edge.answer import Answer, of_outcome, of_problem, written
+from relay.edge.channel import DoorChannel
+from relay.edge.gate import Phase
+from relay.edge.guard import Guard
+from relay.edge.head import END
+from relay.edge.http import refusal, started
+from relay.edge.transport import write_now
+from relay.edge.websocket import AgentProtocol
+
+if TYPE_CHECKING:
+    from relay.edge.batch import Batch
+    from relay.edge.site import DoorSite
+
+#: A head that no two parsers read differently: nothing but visible characters, and one blank between two words.
+_HEAD: Final = re.compile(
+    rb"POST /v1/agents/([0-9A-Za-z._~:@-]{1,128})/messages HTTP/1\.1"
+    rb"((?:\r\n[A-Za-z-]{1,32}: [!-~]++(?: [!-~]++)*+)++)\r\n\r\n"
+)
+#: What a plain head may say. The last three change nothing for anybody.
+ALLOWED: Final = frozenset(
+    {b"host", b"content-length", b"content-type", b"connection", b"authorization"}
+    | {b"accept", b"accept-encoding", b"user-agent"}
+)
+# The first two bytes of a frame (RFC 6455 section 5.2).
+_WHOLE_TEXT: Final = 0x81  #: text in one frame, without extensions
+_MASKED: Final = 0x80  #: and the length in the lower bits
+_HUGE: Final = _MASKED + 127  #: the length stands in the next eight bytes
+
+#: When a connection waits for a request, and has read nothing of it.
+_QUIET: Final = frozenset({Phase.FRESH, Phase.IDLE})
+
+
+class Head(NamedTuple):
+    """A plain head."""
+
+    agent: str
+    grant: Grant
+    content_types: tuple[str, ...]
+    body_at: int
+    size: int  #: of the whole request, in bytes
+
+
+class FastDoor:
+    """What of the HTTP door does not depend on the connection. ``passed_on``: headers that agents are given."""
+
+    def __init__(
+        self,
+        hub: Floor,
+        guard: Guard,
+        authenticator: Authenticator,
+        limits: Limits,
+        ack_timeout: float,
+        passed_on: frozenset[str] = frozenset(),
+    ) -> None:
+        self._hub = hub
+        self._guard = guard
+        self._authenticator = authenticator
+        # Rates are counted, and pages of others are told what they may read, by the general way alone.
+        self._is_shut = bool(limits.address_requests or limits.publisher_requests or guard.is_open)
+        self._limits = limits
+        self._ack_timeout = ack_timeout
+        self._allowed = ALLOWED - {name.encode("latin-1") for name in passed_on}
+        # One relay goes by few names.
+        self._is_ours = lru_cache(maxsize=64)(self._may_enter)
+
+    def read(self, data: bytes) -> Head | None:
+        """The head of a plain POST that ``data`` begins with, the whole of which is within the limits."""
+        match = None if self._is_shut else _HEAD.match(data)
+        if match is None or match.end() > self._limits.head_bytes:
+            return None
+        lines = match[2].split(b"\r\n")
+        if len(lines) > self._limits.header_count:
+            return None
+        found: dict[bytes, bytes] = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(b": ")
+            name = name.lower()
+            if name not in self._allowed or name in found:
+                return None
+            found[name] = value
+        length = found.get(b"content-length", b"")
+        if len(length) > 9 or not length.isdigit() or not 0 < int(length) <= self._limits.payload:
+            return None
+        if found.get(b"connection", b"keep-alive") != b"keep-alive" or not self._is_ours(found.get(b"host", b"")):
+            return None
+        agent, content_type = match[1].decode("ascii"), found.get(b"content-type")
+        grant = self._grant(found.get(b"authorization"))
+        if not is_agent_id(agent) or grant is None or not grant.may_publish(agent):
+            return None
+        types = () if content_type is None else (content_type.decode("ascii"),)
+        return Head(agent, grant, types, match.end(), match.end() + int(length))
+
+    def _grant(self, authorization: bytes | None) -> Grant | None:
+        """Of who asks, where that is known at once."""
+        nobody = self._authenticator.nobody
+        if nobody is not None or authorization is None:
+            return nobody
+        match = BEARER.fullmatch(authorization.decode("ascii"))
+        return self._authenticator.known(match[1]) if match else None
+
+    def _may_enter(self, host: bytes) -> bool:
+        try:
+            self._guard.check(host.decode("ascii"), (), False)
+        except Problem:
+            return False
+        return True
+
+    def submit(self, head: Head, body: bytes) -> Deferred[Outcome]:
+        """Hand the message to the hub. Raises Problem."""
+        form, content_type = payload.read(head.content_types, body)
+        submission = Submission(
+            agent=head.agent,
+            payload=body,
+            content_type=content_type,
+            form=form,
+            wait=self._ack_timeout,
+            publisher=head.grant.name,
+        )
+        return started(self._hub.submit(submission))
+
+
+class FastPost:
+    """A plain POST that waits for its answer: as much of a request as the channel asks for."""
+
+    __slots__ = ("gone",)
+
+    stream: Batch | None = None
+
+    def __init__(self) -> None:
+        self.gone = False
+
+    def connectionLost(self, reason: Failure) -> None:
+        self.gone = True
+
+
+class FastChannel(DoorChannel):
+    """A connection that answers a plain POST by itself, while nothing else is under way on it."""
+
+    site: DoorSite
+    _half: bytes = b""  #: a plain head, and of its body what there is
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._half:
+            self._go_on(data)
+            return
+        is_quiet = self._phase in _QUIET and not self._ahead and not self.visit.is_strange
+        head = self.site.fast.read(data) if is_quiet else None
+        if head is None or len(data) > head.size:
+            super().dataReceived(data)
+        elif len(data) == head.size:
+            self._post(head, data)
+        else:
+            self._half = data
+            self._phase, self._body_began = Phase.BODY, self.site.clock.seconds()
+            self.brought(len(data) - head.body_at)
+
+    def _go_on(self, data: bytes) -> None:
+        """Many clients send the body after the head. A body that comes in more pieces is not plain any more."""
+        half, self._half = self._half, b""
+        if self._phase is not Phase.BODY:
+            super().dataReceived(data)  # it is too late, and was answered so
+            return
+        data = half + data
+        began, self._phase = self._body_began, Phase.IDLE
+        head = self.site.fast.read(data)
+        # A token may have been revoked since.
+        if head is not None and len(data) == head.size:
+            self._post(head, data)
+            return
+        super().dataReceived(data)
+        if self._phase is Phase.BODY:  # it has no more time than it would have had
+            self._body_began = began
+            self.brought(len(data) - data.index(END) - len(END))
+
+    def _post(self, head: Head, data: bytes) -> None:
+        post = FastPost()
+        # What follows meanwhile is kept, and the end of the connection is told, as for any request.
+        self.requests.append(post)  # type: ignore[arg-type]  # as much of one as is asked for
+        self.persistent = self._handlingRequest = True
+        self.setRawMode()
+        self._phase = Phase.BUSY
+        self._deadline.clear()
+        try:
+            waiting = self.site.fast.submit(head, data[head.body_at :])
+        except Problem as problem:
+            self._answer(post, of_problem(problem))
+        except Exception:
+            self._answer(post, refusal(Failure(), b"POST"))
+        else:
+            waiting.addCallbacks(self._decided, self._refused, callbackArgs=(post,), errbackArgs=(post,))
+
+    def _decided(self, outcome: Outcome, post: FastPost) -> None:
+        self._answer(post, of_outcome(outcome, ""))
+
+    def _refused(self, failure: Failure, post: FastPost) -> None:
+        self._answer(post, refusal(failure, b"POST"))
+
+    def _answer(self, post: FastPost, answer: Answer) -> None:
+        if not post.gone:
+            self.site.counters.reached(answer.limit)
+            write_now(self.transport, written(answer, self.site.date(), self.hardening))
+            self.requestDone(post)  # type: ignore[arg-type]  # as above
+
+
+class FastProtocol(AgentProtocol):
+    """An agent's connection that reads plain frames and writes by itself, while nothing else is under way on it."""
+
+    def dataReceived(self, data: bytes) -> None:
+        while self.state == self.STATE_OPEN and not (self.data or self.inside_message or self.current_frame):
+            text, size = plain_text(data, self.limits.frame)
+            if not text:
+                break
+            data = data[size:]
+            self.conversation.received(text)
+        if data:
+            super().dataReceived(data)
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        write_now(self.transport, data)
+        if self.state != self.STATE_CONNECTING:
+            self.wire.given += len(data)
+
+
+def plain_text(data: bytes, most: int) -> tuple[bytes, int]:
+    """The text of the frame that ``data`` begins with, unmasked, and the frame's size in bytes.
+
+    No text unless it is a whole message in one masked frame of UTF-8, of ``most`` and less than 64 KiB.
+    """
+    if len(data) < 7 or data[0] != _WHOLE_TEXT or not _MASKED < data[1] < _HUGE:
+        return b"", 0
+    length, at = data[1] - _MASKED, 2
+    if length == 126:
+        length, at = int.from_bytes(data[2:4], "big"), 4
+        if length < 126:
+            return b"", 0  # it could have been said shorter, and must be
+    size = at + 4 + length
+    if length > most or len(data) < size:
+        return b"", 0
+    key = data[at : at + 4]
+    stream = (key * (length // 4 + 1))[:length]
+    hidden = int.from_bytes(data[at + 4 : size], "big")
+    text = (hidden ^ int.from_bytes(stream, "big")).to_bytes(length, "big")
+    return (text, size) if text.isascii() or _is_utf8(text) else (b"", 0)
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

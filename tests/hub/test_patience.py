@@ -1,0 +1,125 @@
+"""The clock of those who wait for an ACK: one timer of the real clock's for all, and the same times."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from relay.hub.patience import KINDS, Patience
+from tests.conftest import LoggedFailures
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def patience(clock: Clock) -> Patience:
+    return Patience(clock)
+
+
+def test_a_call_is_made_once_when_its_time_has_come(clock: Clock, patience: Patience) -> None:
+    made: list[object] = []
+    turn = patience.callLater(5.0, made.append, "a")
+    clock.advance(4.9)
+    assert (made, turn.active()) == ([], True)
+    clock.advance(0.1)
+    assert (made, turn.active()) == (["a"], False)
+    clock.advance(100)
+    assert made == ["a"]
+
+
+def test_a_thousand_that_wait_equally_long_have_one_timer(clock: Clock, patience: Patience) -> None:
+    made: list[int] = []
+    for number in range(1000):
+        patience.callLater(5.0, made.append, number)
+        clock.advance(0.001)
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(4.5)
+    assert made == list(range(501))
+    assert len(clock.getDelayedCalls()) == 1
+    clock.advance(1)
+    assert made == list(range(1000))
+    assert clock.getDelayedCalls() == []
+
+
+def test_different_times_are_kept_in_their_order(clock: Clock, patience: Patience) -> None:
+    made: list[float] = []
+    for delay in (30.0, 5.0, 0.0, 12.5, 1.0):
+        patience.callLater(delay, made.append, delay)
+    for _ in range(31):
+        clock.advance(1)
+    assert made == [0.0, 1.0, 5.0, 12.5, 30.0]
+
+
+def test_one_that_is_called_off_is_not_made_and_the_last_one_leaves_no_timer(clock: Clock, patience: Patience) -> None:
+    made: list[str] = []
+    first, second = (patience.callLater(5.0, made.append, name) for name in "ab")
+    first.cancel()
+    assert (first.active(), second.active()) == (False, True)
+    second.cancel()
+    assert clock.getDelayedCalls() == []
+    clock.advance(9)
+    assert made == []
+
+
+def test_a_call_may_call_off_the_next_and_make_new_ones(clock: Clock, patience: Patience) -> None:
+    made: list[str] = []
+
+    def first() -> None:
+        made.append("first")
+        second.cancel()
+        patience.callLater(5.0, made.append, "third")
+
+    patience.callLater(5.0, first)
+    second = patience.callLater(5.0, made.append, "second")
+    clock.advance(5)
+    assert made == ["first"]
+    clock.advance(5)
+    assert made == ["first", "third"]
+    assert clock.getDelayedCalls() == []
+
+
+def test_one_that_fails_does_not_hold_up_the_others(
+    clock: Clock, patience: Patience, logged_failures: LoggedFailures
+) -> None:
+    made: list[str] = []
+    patience.callLater(5.0, lambda: 1 / 0)
+    patience.callLater(5.0, made.append, "b")
+    clock.advance(5)
+    assert made == ["b"]
+    assert len(logged_failures.flush(ZeroDivisionError)) == 1
+
+
+def test_of_many_different_times_only_so_many_are_queued_and_all_are_kept(clock: Clock, patience: Patience) -> None:
+    made: list[float] = []
+    delays = [1.0 + number / 1000 for number in range(2 * KINDS)]
+    turns = [patience.callLater(delay, made.append, delay) for delay in reversed(delays)]
+    assert len(clock.getDelayedCalls()) == KINDS + 1
+    turns[0].cancel()
+    for _ in delays:
+        clock.advance(0.05)
+    assert made == delays[:-1]
+    assert clock.getDelayedCalls() == []
+
+
+def test_it_is_clock_enough_for_a_timeout(clock: Clock, patience: Patience) -> None:
+    said: list[object] = []
+
+    def silent(result: object, seconds: float) -> str:
+        return f"nothing for {seconds:g} s" if isinstance(result, Failure) else "too late"
+
+    def wait(seconds: float) -> Deferred[object]:
+        waiting: Deferred[object] = Deferred()
+        waiting.addTimeout(seconds, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+        return waiting.addCallback(said.append)
+
+    wait(5.0)
+    wait(5.0).callback("heard")
+    assert said == ["heard"]
+    clock.advance(5)
+    assert said == ["heard", "nothing for 5 s"]
+    assert clock.getDelayedCalls() == []
