@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import deque
 
 from msgspec.structs import replace
 
@@ -74,8 +73,9 @@ class Backlog:
         self._entries = entries
         self._cursor = 0
         self._floor = 0
-        self._ready: deque[Record] = deque()
-        self._recalled: deque[Record] = deque()
+        # A page each, at most. Empty deques take ten times the memory of empty lists, and most agents are idle.
+        self._ready: list[Record] = []
+        self._recalled: list[Record] = []
         self._forgotten: list[Entry] = []
         self._passed_over: dict[str, tuple[int, float]] = {}  #: delayed, while a repeat of it is in mind
 
@@ -119,7 +119,7 @@ class Backlog:
         while self._ready and (entry := self._entries.get(self._ready[0].message.id)) is not None:
             if _is_asked(entry):
                 return True
-            self._ready.popleft()
+            self._ready.pop(0)
         return False
 
     def withdrawn(self, id: str) -> None:
@@ -137,7 +137,7 @@ class Backlog:
             entry = self._entries.get(self._recalled[0].message.id)
             if entry is not None and entry.phase is Phase.RESTING:
                 return Send(self._recalled[0], entry)
-            self._recalled.popleft()
+            self._recalled.pop(0)
         if self._ready:
             return Send(self._ready[0], None)
         if self.unread:
@@ -149,11 +149,11 @@ class Backlog:
         """It was sent, or has ended: if it came from here, it is here no more."""
         for queue in (self._recalled, self._ready):
             if queue and queue[0] is record:
-                queue.popleft()
+                queue.pop(0)
 
     def drop(self, id: str) -> None:
         """It is not to be sent now, though it may have been read."""
-        self._ready = deque(record for record in self._ready if record.message.id != id)
+        self._ready = [record for record in self._ready if record.message.id != id]
         self._passed_over.pop(id, None)
 
     def learn(self, place: int, id: str, phase: Phase, trials: Trials) -> Entry:

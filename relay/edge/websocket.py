@@ -16,6 +16,7 @@ from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.ports import AgentConversation, Floor
 from relay.core.session import Close
+from relay.edge.idle import OVER, USUAL, strip
 from relay.edge.transport import AgentWire
 
 SUBPROTOCOL: Final = "relay.v1"
@@ -29,19 +30,6 @@ WORDS: Final = {
     1009: "too-large",
     Close.ERRORS: "unfinished-message",
 }
-
-#: What is kept of a handshake for ever, most of it by Autobahn: a sixth of what an idle agent costs.
-LEFT_OVER: Final = (
-    "token",
-    "http_headers",
-    "http_request_data",
-    "http_request_host",
-    "http_request_params",
-    "http_request_path",
-    "http_request_uri",
-    "http_response_data",
-    "http_status_line",
-)
 
 
 class AgentProtocol(WebSocketServerProtocol):
@@ -61,11 +49,11 @@ class AgentProtocol(WebSocketServerProtocol):
         self.wire = AgentWire(self, self.factory.reactor, self.limits)
         self.transport.registerProducer(self.wire, True)
         self.conversation = self.factory.hub.converse(self.wire, self.token)
-        for name in LEFT_OVER:
-            vars(self).pop(name, None)
 
     def dataReceived(self, data: bytes) -> None:
         self._dataReceived(data)
+        if "is_open" in vars(self):
+            strip(self)
         self.wire.read(self.inside_message)
 
     def onMessageBegin(self, is_binary: bool) -> None:
@@ -145,7 +133,7 @@ class AgentFactory(WebSocketServerFactory):
         # Autobahn copies some thirty options into every connection, and formats them for a log that is off: two thirds
         # of the cost of a handshake. So they stand on a class, and there is nothing left to copy.
         options = {name: getattr(self, name) for name in kind.CONFIG_ATTRS}
-        self._kind = type("AgentProtocol", (kind,), {**options, "CONFIG_ATTRS": (), "limits": limits})
+        self._kind = type("AgentProtocol", (kind,), {**options, **USUAL, **OVER, "CONFIG_ATTRS": (), "limits": limits})
 
     def make(self, token: str | None = None) -> AgentProtocol:
         """One connection, not yet connected. ``token`` came with its upgrade."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -78,7 +77,7 @@ class AgentSession:
         self.delivery = delivery
         self.host = host
         self._kept: list[bytes] = []
-        self._errors: deque[float] = deque()
+        self._errors: list[float] = []
         self._pace = Bucket(context.limits.frames) if context.limits.frames else None
         self._deadline: IDelayedCall | None = context.clock.callLater(context.limits.register_seconds, self._too_late)
 
@@ -166,7 +165,7 @@ class AgentSession:
         """Say what was wrong; the connection stays, unless it is wrong too often."""
         now, limits = self.context.clock.seconds(), self.context.limits
         while self._errors and now - self._errors[0] >= limits.error_seconds:
-            self._errors.popleft()
+            self._errors.pop(0)
         self._errors.append(now)
         self.transport.send(wire.error(code, detail, **fields))
         if len(self._errors) > limits.errors:
