@@ -60,6 +60,9 @@ class EchoFloor:
     def admit(self) -> None:
         pass
 
+    def admit_agent(self) -> None:
+        pass
+
     def converse(self, transport: AgentTransport, token: str | None = None) -> AgentConversation:
         return Echo(transport)
 
