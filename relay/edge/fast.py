@@ -148,15 +148,18 @@ class FastDoor:
 class FastPost:
     """A plain POST that waits for its answer: as much of a request as the channel asks for."""
 
-    __slots__ = ("gone",)
+    __slots__ = ("gone", "waiting")
 
     stream: Batch | None = None
 
     def __init__(self) -> None:
         self.gone = False
+        self.waiting: Deferred[Outcome] | None = None  #: its outcome
 
     def connectionLost(self, reason: Failure) -> None:
         self.gone = True
+        if self.waiting is not None:
+            self.waiting.cancel()  # the floor is told that nobody reads it; the message goes its way
 
 
 class FastChannel(DoorChannel):
@@ -207,19 +210,20 @@ class FastChannel(DoorChannel):
         self._phase = Phase.BUSY
         self._deadline.clear()
         try:
-            waiting = self.site.fast.submit(head, data[head.body_at :])
+            post.waiting = self.site.fast.submit(head, data[head.body_at :])
         except Problem as problem:
             self._answer(post, of_problem(problem))
         except Exception:
             self._answer(post, refusal(Failure(), b"POST"))
         else:
-            waiting.addCallbacks(self._decided, self._refused, callbackArgs=(post,), errbackArgs=(post,))
+            post.waiting.addCallbacks(self._decided, self._refused, callbackArgs=(post,), errbackArgs=(post,))
 
     def _decided(self, outcome: Outcome, post: FastPost) -> None:
         self._answer(post, of_outcome(outcome, ""))
 
     def _refused(self, failure: Failure, post: FastPost) -> None:
-        self._answer(post, refusal(failure, b"POST"))
+        if not post.gone:
+            self._answer(post, refusal(failure, b"POST"))
 
     def _answer(self, post: FastPost, answer: Answer) -> None:
         if not post.gone:

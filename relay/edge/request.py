@@ -71,6 +71,7 @@ class DoorRequest(Request):
 
     def prepare(self, answer: Answer) -> bytes:
         """Set the status and the headers; what is left to write is returned."""
+        self.body = b""  # the router leaves the request in a cycle, which may stay for long
         self.site.counters.reached(answer.limit)
         self.setResponseCode(answer.status, answer.phrase)
         for name, value in answer.headers:
@@ -202,7 +203,7 @@ class DoorRequest(Request):
         if self.stream is not None and self.refusal is None:
             self.stream.end()
             return
-        self.body = bytes(self._received)
+        self.body, self._received = bytes(self._received), bytearray()
         self.process()
 
     def process(self) -> None:

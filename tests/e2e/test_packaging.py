@@ -186,7 +186,7 @@ def test_it_goes_into_the_background_and_leaves_its_pid(installed: Path, tmp_pat
         (("--store", "floppy:relay.db"), "floppy"),
         (("--config", "absent.toml"), "cannot read absent.toml: No such file"),
         (("--config", "unknown.toml"), "colour (in unknown.toml): there is no such setting"),
-        (("--auth-file", "who.toml"), "no authentication"),
+        (("--auth-file", "absent.toml"), "auth_file"),
         (("--listen", LOOPBACK, "--store", "sqlite:damaged.db"), "damaged.db"),
         (("--listen", LOOPBACK, "--store", "sqlite:absent/relay.db"), "absent"),
         (("--listen", "tcp:0:interface=192.0.2.1", "--insecure-open", "--store", "memory:"), "192.0.2.1"),

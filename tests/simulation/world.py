@@ -198,7 +198,7 @@ class World:
     def _held(self, agent: str) -> int:
         """How many messages of the agent take a place in its queue."""
         courier = self.floor.hub._couriers.get(agent)
-        held = courier.held.count if courier is not None else 0
+        held = courier.held_count if courier is not None else 0
         return self.floor.hub._context.ledger.depth(agent).count + held
 
     def _gone(self, parcel: Parcel) -> None:
