@@ -14,7 +14,7 @@ help:
 	@echo "make test     lint, types and all tests"
 	@echo "make setup    only make the environment (.venv)"
 	@echo "make lint | types | unit | e2e    one part of make test"
-	@echo "make nightly  the faults with larger numbers"
+	@echo "make nightly  the faults with larger numbers, and a batch of a million lines"
 	@echo "make bench    measure, beside a peer; fails if the relay has become slower (15 minutes)"
 	@echo "make bench-accept    what was measured last is what later runs are held against"
 	@echo "make wheel    build dist/*.whl"
@@ -51,6 +51,7 @@ e2e: .venv/tested
 	$(PYTEST) $(SIDE_BY_SIDE) -m "e2e and not nightly"
 
 nightly: .venv/tested
+	RELAY_BATCH_LINES=1000000 $(PYTEST) -o faulthandler_timeout=7200 tests/e2e/test_batch.py -k memory_stays_bounded
 	RELAY_KILL_ROUNDS=100 RELAY_CRASH_IMAGES=50000 $(PYTEST) --hypothesis-profile=nightly -m "faults or nightly"
 	$(PYTEST) --hypothesis-profile=nightly -o faulthandler_timeout=7200 -m "not e2e and not faults and not nightly"
 

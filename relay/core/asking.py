@@ -24,6 +24,12 @@ def ttl(text: str) -> float:
     return float(text)
 
 
+def check_now_or_never(ttl: float | None, respond_async: bool) -> None:
+    """What goes now or never has no other time to be answered later. Raises Problem (``invalid-header``)."""
+    if ttl == 0 and respond_async:
+        raise Problem("invalid-header", "TTL: 0 is now or never, and cannot go with respond-async")
+
+
 def topic(text: str) -> str:
     """A topic (RFC 8030). Raises Problem (``invalid-header``)."""
     if not TOPIC.fullmatch(text):

@@ -109,6 +109,8 @@ def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, ho
     if len(body) > limits.payload:
         detail = f"the payload has {len(body)} bytes; allowed are {limits.payload}"
         raise Problem("payload-too-large", detail, limit="payload")
+    ttl = None if line.ttl is None else _ttl(line.ttl, limits)
+    asking.check_now_or_never(ttl, line.respond_async)
     wait = (0.0 if line.respond_async else default_wait) if line.wait is None else line.wait
     return Submission(
         agent=line.agent,
@@ -117,7 +119,7 @@ def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, ho
         form=form,
         wait=min(max(wait, 0.0), limits.wait_max),
         respond_async=line.respond_async,
-        ttl=None if line.ttl is None else _ttl(line.ttl),
+        ttl=ttl,
         topic=None if line.topic is None else asking.topic(line.topic),
         headers=asking.headers(line.headers.items(), limits) if line.headers else (),
         key=None if line.idempotency_key is None else asking.key(line.idempotency_key),
@@ -135,10 +137,10 @@ def _complaint(data: bytes, error: msgspec.DecodeError) -> str:
     return f"not a message: {error}"[:200]
 
 
-def _ttl(seconds: int) -> float:
+def _ttl(seconds: int, limits: Limits) -> float:
     if seconds < 0:
         raise Problem("invalid-header", "'ttl' must be a whole number of seconds, 0 or more")
-    return float(seconds)
+    return min(seconds, limits.ttl_max)  # an integer may have more digits than a float can be made of
 
 
 def _payload(line: Line) -> tuple[Form, str, bytes]:

@@ -44,8 +44,7 @@ def read(
         callback=None if callback is None else asking.callback(callback, hosts),
         headers=asking.headers(_given(request, passed_on), limits),
     )
-    if asked.ttl == 0 and respond_async:
-        raise Problem("invalid-header", "TTL: 0 is now or never, and cannot go with Prefer: respond-async")
+    asking.check_now_or_never(asked.ttl, respond_async)
     return asked
 
 

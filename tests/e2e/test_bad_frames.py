@@ -52,6 +52,25 @@ MALFORMED = {
     "a window that is text": b'{"type": "window", "max_in_flight": "wide"}',
     "a window without a size": b'{"type": "window"}',
     "a window below zero": b'{"type": "window", "max_in_flight": -1}',
+    "a window in parts": b'{"type": "window", "max_in_flight": 1.5}',
+    "a window that is true": b'{"type": "window", "max_in_flight": true}',
+    "a delay without end": b'{"type": "nack", "id": "1", "delay": 1e999}',
+    "a delay of 400 digits": b'{"type": "nack", "id": "1", "delay": 1' + b"0" * 400 + b"}",
+    "a reason that is a number": b'{"type": "nack", "id": "1", "reason": 3}',
+    "a nack of a list": b'{"type": "nack", "id": ["1"]}',
+    "an ack of one and of many": b'{"type": "ack", "id": "1", "ids": ["2"]}',
+    "a reply to many": b'{"type": "ack", "ids": ["1", "2"], "reply": 1}',
+    "a reply that is no JSON": b'{"type": "ack", "id": "1", "reply": NaN}',
+    "a reply 128 deep in its frame": b'{"type": "ack", "id": "1", "reply": ' + b"[" * 128 + b"]" * 128 + b"}",
+    "confirm that is text": b'{"type": "ack", "id": "1", "confirm": "yes"}',
+    "progress of nothing": b'{"type": "progress"}',
+    "progress of a number": b'{"type": "progress", "id": 1}',
+    "progress of ids that are text": b'{"type": "progress", "ids": "1"}',
+    "progress of one and of many": b'{"type": "progress", "id": "1", "ids": []}',
+    "auth without a token": b'{"type": "auth"}',
+    "auth with a token that is a number": b'{"type": "auth", "token": 1}',
+    "auth with a token that is null": b'{"type": "auth", "token": null}',
+    "a ping whose ref is a number": b'{"type": "ping", "ref": 1}',
     "a lone surrogate": b'{"type": "ack", "id": "\\ud800"}',
     "2,000 deep": b'{"type": "ping", "x": ' + b"[" * 2000 + b"]" * 2000 + b"}",
     "two objects": b'{"type": "ping"}{"type": "ping"}',
@@ -84,6 +103,52 @@ def test_a_fresh_token_is_taken_for_what_it_is_where_nobody_needs_one(relay: Dae
     wire.say(type="auth", token="t")
     assert wire.hear("authenticated").get("expires_at") is None
     assert wire.barrier() == []
+
+
+def test_an_ack_of_a_list_without_a_single_id_is_nothing(relay: Daemon, open_wire: OpenWire) -> None:
+    wire = open_wire(relay)
+    wire.register("empty-handed")
+    wire.say(type="ack", ids=[], confirm=True)
+    wire.say(type="progress", ids=[])
+    wire.say(type="progress", id="of nobody")
+    assert [(found["type"], found["ids"], found["unknown"]) for found in wire.barrier()] == [("acked", [], [])]
+
+
+@pytest.mark.parametrize("frame_type", ["ack", "nack", "progress", "window"])
+def test_who_only_publishes_has_nothing_to_say_of_messages(relay: Daemon, open_wire: OpenWire, frame_type: str) -> None:
+    wire = open_wire(relay)
+    wire.say(type="register")
+    wire.hear("registered")
+    wire.say(type=frame_type, id="1", max_in_flight=1)
+    assert wire.hear("error")["code"] == "not-allowed"
+    assert wire.barrier() == []
+
+
+MALFORMED_REGISTRATIONS = {
+    "an agent that is a number": b'{"type":"register","agent":7}',
+    "an agent that is two dots": b'{"type":"register","agent":".."}',
+    "an empty agent": b'{"type":"register","agent":""}',
+    "a client of 129 characters": b'{"type":"register","agent":"a","client":"' + b"x" * 129 + b'"}',
+    "a window of nothing": b'{"type":"register","agent":"a","max_in_flight":0}',
+    "a window in parts": b'{"type":"register","agent":"a","max_in_flight":1.5}',
+    "a patience below zero": b'{"type":"register","agent":"a","ack_wait":-1}',
+    "a patience without end": b'{"type":"register","agent":"a","ack_wait":1e999}',
+    "a largest frame that is too small": b'{"type":"register","agent":"a","max_frame":65535}',
+    "a duplicate that is neither": b'{"type":"register","agent":"a","on_duplicate":"both"}',
+    "raw that is no bool": b'{"type":"register","agent":"a","raw":1}',
+    "batch that is text": b'{"type":"register","agent":"a","batch":"yes"}',
+    "a token that is a number": b'{"type":"register","agent":"a","token":1}',
+    "resume that is a list": b'{"type":"register","agent":"a","resume":[]}',
+}
+
+
+@pytest.mark.parametrize("payload", MALFORMED_REGISTRATIONS.values(), ids=MALFORMED_REGISTRATIONS)
+def test_a_malformed_registration_is_told_why_and_closed(relay: Daemon, open_wire: OpenWire, payload: bytes) -> None:
+    wire = open_wire(relay)
+    wire.put(frame(payload))
+    told = wire.hear("error")
+    assert (told["code"], bool(told["detail"])) == ("invalid-frame", True)
+    assert wire.ended().code == 4002
 
 
 def test_fields_that_nobody_knows_are_ignored(relay: Daemon, open_wire: OpenWire) -> None:

@@ -157,6 +157,43 @@ def test_a_malformed_header_is_never_ignored(relay: Daemon, header: str) -> None
     assert answer.outcome == "400 invalid-header"
 
 
+OUT_OF_BOUNDS = {
+    "a time to live below zero": "TTL: -1",
+    "a time to live in parts": "TTL: 1.5",
+    "an empty time to live": "TTL:",
+    "a time to live of 400 digits": f"TTL: 1{'0' * 400}",
+    "a topic of 33 characters": f"Topic: {'x' * 33}",
+    "a topic with a dot": "Topic: a.b",
+    "an empty topic": "Topic:",
+    "a key of 256 characters": f"Idempotency-Key: {'x' * 256}",
+    "a key with a blank": "Idempotency-Key: a b",
+    "a key that is not visible": "Idempotency-Key: \xe9",
+    "a callback without TLS": "Callback-URL: http://example.org/",
+    "a callback to nowhere": "Callback-URL: nonsense",
+    "a callback to nobody's port": "Callback-URL: https://example.org:0/",
+    "a callback of 3,000 characters": f"Callback-URL: https://example.org/{'x' * 3000}",
+    "a header for the agent that is not UTF-8": "Relay-Meta-Room: \xe9",
+    "33 headers for the agent": "\r\n".join(f"Relay-Meta-H{number}: x" for number in range(33)),
+    "headers for the agent of more than 8 KiB": f"Relay-Meta-A: {'x' * 5000}\r\nRelay-Meta-B: {'x' * 5000}",
+    "two content types": "Content-Type: application/json",
+    "two times to live": "TTL: 60\r\nTTL: 60",
+    "two topics": "Topic: a\r\nTopic: a",
+    "two keys": "Idempotency-Key: a\r\nIdempotency-Key: b",
+    "two callbacks": "Callback-URL: https://example.org/\r\nCallback-URL: https://example.org/",
+    "a header for the agent twice": "Relay-Meta-Room: 1\r\nrelay-meta-room: 1",
+    "two traces": "traceparent: 1\r\ntraceparent: 2",
+    "now or never, later": "TTL: 0\r\nPrefer: respond-async",
+}
+
+
+@pytest.mark.parametrize("headers", OUT_OF_BOUNDS.values(), ids=OUT_OF_BOUNDS)
+def test_a_header_that_is_out_of_bounds_or_doubled_is_refused_and_nothing_is_kept(relay: Daemon, headers: str) -> None:
+    head = "POST /v1/agents/doubled/messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    answer = converse(relay.port, f"{head}{headers}\r\nContent-Length: 1\r\n\r\n1".encode("latin-1"))
+    assert (answer.status, answer.problem) == (400, "invalid-header")
+    assert get(relay.port, "/v1/agents/doubled").status == 404
+
+
 def test_traces_and_unknown_preferences_are_let_through(relay: Daemon) -> None:
     told = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a=1"}
     assert post(relay.port, "traced", "1", headers=told).outcome == "queued: away"

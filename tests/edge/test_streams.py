@@ -389,6 +389,59 @@ def test_a_silent_agent_holds_up_the_others_for_a_second_at_most(relay: Relay) -
     assert [result["status"] for result in results(client)] == ["queued"] * 150
 
 
+def test_beside_a_silent_agent_the_others_have_all_their_results_after_a_second(make: Build) -> None:
+    # The lines that may be undecided are soon the mute one's alone. Were they waited for, each 50 would take as long as
+    # a line may wait, and nothing would be read meanwhile.
+    relay = make(undecided=50, silent_count=10)
+    relay.agent("mute")
+    lively = [relay.agent(f"lively-{number}") for number in range(4)]
+    names = ["mute", *(f"lively-{number}" for number in range(4))]
+    client = batch(relay, b"".join(line(names[at % 5], at, wait=30) for at in range(1000)))
+    taken = [0] * 4
+
+    def acknowledge() -> None:
+        for number, agent in enumerate(lively):
+            ids = [message["id"] for message in agent.messages()[taken[number] :]]
+            taken[number] += len(ids)
+            agent.say("ack", ids=ids)
+        relay.settle()
+
+    for _ in range(5):
+        relay.pass_time(0.1)
+        acknowledge()
+    assert len(results(client)) == sum(taken) < 800
+    relay.pass_time(0.6)
+    while len(results(client)) < 1000:
+        before = sum(taken)
+        acknowledge()
+        assert sum(taken) > before, "lines for the others wait for something"
+    told = {(result["agent"] == "mute", result["status"]) for result in results(client)}
+    assert told == {(True, "queued"), (False, "delivered")}
+    relay.pass_time(3)
+
+
+def test_ten_thousand_lines_are_taken_though_no_result_is_read(relay: Relay) -> None:
+    client = relay.house.connect()
+    client.socket.room = 0
+    data = line("a", "x" * 700) * 10_000
+    assert len(data) < 8 * 1024 * 1024
+    client.send(
+        request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length=str(len(data)))
+    )
+    client.send(data)
+    relay.settle()
+    assert client.socket.unread == 0
+    client.socket.room = None
+    relay.settle()
+    assert len(results(client)) == 10_000
+
+
+def test_a_time_to_live_of_very_many_digits_is_clamped_and_spoils_no_batch(relay: Relay) -> None:
+    told = results(batch(relay, line(ttl=10**400) + line(ttl=0, **{"async": True}) + line()))
+    assert [result.get("status") for result in told] == ["queued", None, "queued"]
+    assert told[1]["problem"]["type"] == "/problems/invalid-header"
+
+
 @pytest.mark.parametrize("content_type", [None, "application/json", "text/plain"])
 def test_a_batch_must_say_that_it_is_one(relay: Relay, content_type: str | None) -> None:
     assert batch(relay, line(), content_type=content_type).answer("POST").problem == "unsupported-media-type"
