@@ -14,8 +14,11 @@ from relay.core.problems import Problem
 END: Final = b"\r\n\r\n"
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+#: Case counts in a method, and many readers do not know it: ``get`` is GET to one of them and unheard of to another,
+#: which may be the one that judges who may do what.
+_METHOD: Final = rb"[!#$%&'*+.^_`|~0-9A-Z-]++"
 #: No folded lines, no blank before the colon, no CR, LF or NUL inside.
-_HEAD: Final = re.compile(rb"%b [!-~]++ HTTP/1\.([01])\r\n((?:%b:[^\r\n\x00]*+\r\n)*+)\r\n" % (_TOKEN, _TOKEN))
+_HEAD: Final = re.compile(rb"%b [!-~]++ HTTP/1\.([01])\r\n((?:%b:[^\r\n\x00]*+\r\n)*+)\r\n" % (_METHOD, _TOKEN))
 _FRAMING: Final = re.compile(
     rb"^(host|content-length|transfer-encoding):[ \t]*+([^\r]*?)[ \t]*\r", re.IGNORECASE | re.MULTILINE
 )

@@ -45,6 +45,7 @@ _AGENTS: Final = b"agents"
 
 def needed(method: bytes, path: bytes) -> tuple[Need, str]:
     """What a call needs, and the segment that names its agent ("" where none does)."""
+    method = method.upper()  # as the router does
     if method == b"OPTIONS":
         return Need.NOTHING, ""
     if method == b"HEAD":

@@ -150,6 +150,14 @@ def test_a_path_that_is_spelled_otherwise_leads_nowhere(house: Guarded, method: 
     assert house.status(method, path, secret("nobody")) in (400, 403, 404, 405)
 
 
+@pytest.mark.parametrize("each", MATRIX, ids=name_of_call)
+@pytest.mark.parametrize("spell", [str.lower, str.title, str.swapcase], ids=["lower", "title", "swapped"])
+def test_a_method_that_is_spelled_otherwise_is_none(house: Guarded, each: Call, spell: Callable[[str], str]) -> None:
+    for holder in HOLDERS:
+        status = house.status(spell(each.method), each.path.format(agent="desk-1", id="m1"), secret(holder), each.body)
+        assert status == 400, (holder, status)
+
+
 def test_of_a_message_only_its_publisher_and_admins_are_told(house: Guarded) -> None:
     def post(token: str | None) -> str:
         answer = house.begin("POST", "/v1/agents/desk-1/messages", token, b"1").answer("POST")

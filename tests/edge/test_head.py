@@ -24,7 +24,7 @@ HOST = b"Host: localhost\r\n"
     "head",
     [
         LINE + HOST + b"\r\n",
-        b"get /x?y=%20&z HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET /x?y=%20&z HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET http://localhost/x HTTP/1.1\r\nHOST:localhost\r\n\r\n",
         b"GET / HTTP/1.0\r\n\r\n",
         LINE + HOST + b"Content-Length: 0\r\n\r\n",
@@ -43,6 +43,8 @@ def test_a_sound_head_passes(head: bytes) -> None:
     [
         b"\r\n\r\n",
         b"GET\r\n\r\n",
+        b"get / HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GeT / HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET /\r\n" + HOST + b"\r\n",
         b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n",
         b" GET / HTTP/1.1\r\n" + HOST + b"\r\n",

@@ -63,6 +63,8 @@ AMBIGUOUS = {
     "an asterisk as target": b"OPTIONS * HTTP/1.1\r\n" + HOST + b"\r\n",
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/0.9": b"GET /healthz\r\n\r\n",
+    "a method in small letters": b"get /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a method with one small letter": LINE.replace(b"POST", b"POSt") + HOST + b"Content-Length: 1\r\n\r\n1",
     "two blanks in the first line": b"GET  /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
     "a version of another length": b"GET /healthz HTTP/1.10\r\n" + HOST + b"\r\n",
     "an upgrade with a body": upgrade(content_length="1") + b"1",
