@@ -50,7 +50,8 @@ class Checkpoint:
         self._failures = Failures(limits)
 
     def known(self, token: str | None) -> Grant | None:
-        if token is None:
+        # Before anything is made of it: in a frame it may have megabytes.
+        if token is None or len(token) > self._limits.token_bytes:
             return None
         for provider in self._providers.values():
             grant = provider.known(token)

@@ -18,7 +18,7 @@ from relay.core.access import MOST_PATTERNS, Grant, TokenRefused, TokensUnavaila
 
 SOURCE: Final = "jwt"
 LEEWAY: Final = 60  #: seconds that the clocks of the relay and of whoever signs may be apart
-MOST_TRIED: Final = 3  #: keys, for a token that names none
+MOST_TRIED: Final = 3  #: keys, for a token that names none, or one that several have
 
 #: What a scope begins with that is meant for the relay: ``relay:publish:desk-*``, ``relay:agent:desk-1`` …
 PREFIX: Final = "relay:"
@@ -110,23 +110,24 @@ class JsonWebTokens:
     def _verify(self, token: str) -> Grant:
         """Raises TokenRefused, _NoKey."""
         kid = _kid_of(token)
-        for key in self._candidates(kid):
+        keys = self._candidates(kid)
+        for key in keys:
             try:
                 claims = decode(token, key.key, registry=key.pinned).claims
             except JoseError:
-                if key.kid is not None and key.kid == kid:
-                    raise TokenRefused("the token's signature is not that of its key") from None
                 continue
             except (ValueError, TypeError, RecursionError, OverflowError):
                 raise TokenRefused("the token is malformed") from None
             return self._grant(claims, key)
+        if kid is not None and any(key.kid == kid for key in keys):
+            raise TokenRefused("the token's signature is not that of its key")
         raise _NoKey
 
     def _candidates(self, kid: str | None) -> list[VerifyingKey]:
         keys = [key for ring in self._rings for key in ring.keys]
         if kid is None:
             return keys if len(keys) <= MOST_TRIED else []
-        named = [key for key in keys if key.kid == kid]
+        named = [key for key in keys if key.kid == kid][:MOST_TRIED]
         return named or [key for key in keys if key.kid is None][:MOST_TRIED]
 
     def _grant(self, claims: dict[str, Any], key: VerifyingKey) -> Grant:

@@ -19,6 +19,8 @@ LONGEST_CLIENT: Final = 128  #: characters
 SMALLEST_MAX_FRAME: Final = 65536  #: bytes
 LONGEST_NACK_DELAY: Final = 86400.0  #: seconds
 
+LAST_SECOND: Final = 253402300799.0  #: Unix time: the calendar (RFC 3339) ends with the year 9999
+
 _DEEPEST = 128
 _ENVELOPE = 1024  #: bytes of a message frame beside payload and content type, at most
 
@@ -230,13 +232,18 @@ def registered(
         durable=durable,
         server=server,
         node=node,
-        expires_at=None if expires_at is None else stamp(expires_at),
+        expires_at=_end(expires_at),
     )
 
 
 def authenticated(expires_at: float | None) -> bytes:
     """The answer to ``auth``; ``expires_at`` (Unix time) is that of the new token, if it has an end."""
-    return encode("authenticated", expires_at=None if expires_at is None else stamp(expires_at))
+    return encode("authenticated", expires_at=_end(expires_at))
+
+
+def _end(at: float | None) -> str | None:
+    """The end of a token, as a stamp if it has one. Who signs tokens may mean for ever, or write milliseconds."""
+    return None if at is None else stamp(min(at, LAST_SECOND))
 
 
 def _number(seconds: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
@@ -36,6 +37,18 @@ def token_of(request: DoorRequest) -> str | None:
     return match[1] if match else _MALFORMED
 
 
+@dataclass(slots=True)
+class _Held:
+    """An answer that goes on for long. ``cut`` ends it; ``end`` is when its grant does."""
+
+    cut: Callable[[], object]
+    end: IDelayedCall | None
+
+    def stop(self) -> None:
+        if self.end is not None and self.end.active():
+            self.end.cancel()
+
+
 class AccessDoor:
     """Decides by the head alone whether a request may go on. ``wall`` gives the Unix time."""
 
@@ -43,7 +56,7 @@ class AccessDoor:
         self._authenticator = authenticator
         self._clock = clock
         self._wall = wall
-        self._open: dict[DoorRequest, Callable[[], object]] = {}
+        self._open: dict[DoorRequest, _Held] = {}
         authenticator.on_change(self._look_again)
 
     def admit(self, request: DoorRequest) -> Grant | Deferred[Grant]:
@@ -66,17 +79,25 @@ class AccessDoor:
         asked = self._authenticator.check(token, name_of(request.client))
         return Deferred.fromCoroutine(_awaited(asked)).addCallback(_checked, need, segment)
 
+    def look_again(self, request: DoorRequest) -> None:
+        """A body that took its time is whole: may it still be asked what the head asked? Raises Problem."""
+        if request.grant is NOBODY:
+            return  # it needs nothing, or says later who it is
+        grant = self._authenticator.still(request.grant)
+        if grant is None or grant.ended(self._wall()):
+            raise Problem("unauthenticated", "the token was revoked, or has expired, before the request was whole")
+        if grant is not request.grant:
+            request.grant = _checked(grant, *needed(request.method, request.path))
+
     # -- answers that go on for long
 
     def hold(self, request: DoorRequest, cut: Callable[[], object]) -> None:
         """Call ``cut`` when the grant of the request ends while it is being answered: revoked, or long expired."""
-        self._open[request] = cut
-        timer = self._until_expiry(request)
+        held = self._open[request] = _Held(cut, self._until_expiry(request))
 
         def over(_: object) -> None:
             self._open.pop(request, None)
-            if timer is not None and timer.active():
-                timer.cancel()
+            held.stop()
 
         request.notifyFinish().addBoth(over)
 
@@ -87,19 +108,22 @@ class AccessDoor:
         return self._clock.callLater(max(0.0, expires_at + GRACE - self._wall()), self._cut, request)
 
     def _look_again(self) -> None:
-        """Tokens have changed: what is revoked is cut off, what has less scope goes on with that."""
-        for request in list(self._open):
+        """Tokens have changed: what is revoked is cut off, what has less scope or another end goes on with that."""
+        for request, held in list(self._open.items()):
             grant = self._authenticator.still(request.grant)
-            need, segment = needed(request.method, request.path)
             try:
-                request.grant = _checked(grant or NOBODY, need, segment)
+                request.grant = _checked(grant or NOBODY, *needed(request.method, request.path))
             except Problem:
                 self._cut(request)
+                continue
+            held.stop()
+            held.end = self._until_expiry(request)
 
     def _cut(self, request: DoorRequest) -> None:
-        cut = self._open.pop(request, None)
-        if cut is not None:
-            cut()
+        held = self._open.pop(request, None)
+        if held is not None:
+            held.stop()
+            held.cut()
 
 
 def _checked(grant: Grant, need: Need, segment: str) -> Grant:

@@ -204,6 +204,11 @@ class DoorRequest(Request):
             self.stream.end()
             return
         self.body, self._received = bytes(self._received), bytearray()
+        if self.refusal is None:
+            try:
+                self.site.access.look_again(self)
+            except Problem as problem:
+                self.refusal = problem
         self.process()
 
     def process(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -20,6 +21,14 @@ from relay.hub.session import AgentSession
 Admit = Callable[[AgentSession, Register], object]
 
 
+@dataclass(slots=True)
+class _Look:
+    """A fresh token of a session is being looked at. What it showed since, and has still to be asked, is ``newer``."""
+
+    overtaken: bool = False
+    newer: str | None = None
+
+
 class Permits:
     """The grants of all sessions. Somebody calls ``sweep`` about once a second.
 
@@ -33,7 +42,7 @@ class Permits:
         self._authenticator = authenticator
         self._registered: set[AgentSession] = set()
         self._expiring: set[AgentSession] = set()  #: of those the ones whose grant has an end
-        self._asked: dict[AgentSession, Deferred[Grant]] = {}  #: whose fresh token is being looked at
+        self._looks: dict[AgentSession, _Look] = {}
         authenticator.on_change(self._look_again)
 
     # -- registration
@@ -94,33 +103,46 @@ class Permits:
         if session in self._registered:
             self._registered.discard(session)
             self._expiring.discard(session)
-            self._asked.pop(session, None)
+            self._looks.pop(session, None)
             self._audit("session-ended", session)
 
     def shown(self, session: AgentSession, token: str) -> None:
-        """It shows a fresh token. Of several the last counts."""
+        """It shows a fresh token. Of several the last counts, and one at a time is looked at: whoever showed thousands
+        would have thousands looked at, and noted in the log.
+        """
         known = self._authenticator.nobody or self._authenticator.known(token)
+        look = self._looks.get(session)
+        if look is not None:
+            look.overtaken, look.newer = True, token if known is None else None
         if known is not None:
-            self._asked.pop(session, None)
             self._renew(session, known)
-            return
-        asked = self._asked[session] = self._check(token, session)
+        elif look is None:
+            self._look_at(session, token)
 
-        def counts() -> bool:
-            return self._asked.get(session) is asked and self._asked.pop(session) is asked
+    def _look_at(self, session: AgentSession, token: str) -> None:
+        look = self._looks[session] = _Look()
 
         def found(grant: Grant) -> None:
-            if counts():
+            if self._counts(session, look):
                 self._renew(session, grant)
 
         def refused(failure: Failure) -> None:
-            counts()
             if not isinstance(failure.value, Problem):
+                self._looks.pop(session, None)
                 failure.raiseException()
-            elif session.state is State.LIVE:
+            elif self._counts(session, look):
                 session.complain(failure.value.word, failure.value.detail)
 
-        asked.addCallbacks(found, refused).addErrback(self._went_wrong)
+        self._check(token, session).addCallbacks(found, refused).addErrback(self._went_wrong)
+
+    def _counts(self, session: AgentSession, look: _Look) -> bool:
+        """Does what was found out still matter? If another was shown meanwhile, that one is looked at now."""
+        if self._looks.get(session) is not look:
+            return False  # it is over
+        del self._looks[session]
+        if look.newer is not None:
+            self._look_at(session, look.newer)
+        return not look.overtaken
 
     def _renew(self, session: AgentSession, grant: Grant) -> None:
         if grant.may_register(session.agent):
@@ -146,14 +168,20 @@ class Permits:
         for session in [each for each in self._expiring if each.grant.ended(now)]:
             session.close(Close.TOKEN_EXPIRED, "token-expired")
 
+    def holds(self, session: AgentSession) -> bool:
+        """Is its grant still good, for what it holds or is about to? It goes by what is granted now, or is closed."""
+        grant = self._authenticator.still(session.grant)
+        if grant is None or not grant.may_register(session.agent):
+            session.close(Close.UNAUTHORISED, "revoked")
+            return False
+        session.grant = grant
+        return True
+
     def _look_again(self) -> None:
         """Tokens have changed: every session goes by what its token grants now."""
         for session in list(self._registered):
-            grant = self._authenticator.still(session.grant)
-            if grant is None or not grant.may_register(session.agent):
-                session.close(Close.UNAUTHORISED, "revoked")
-            elif grant is not session.grant:
-                self.granted(session, grant)
+            if self.holds(session):
+                self._note_end(session)
 
     # -- parts
 

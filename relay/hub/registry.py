@@ -221,7 +221,8 @@ class Registry:
 
     def _decide_all(self, newcomers: list[tuple[AgentSession, Register]]) -> None:
         for newcomer, frame in newcomers:
-            if newcomer.state is State.PROBING:
+            # Its token may have been revoked while it waited.
+            if newcomer.state is State.PROBING and self._permits.holds(newcomer):
                 self._decide(newcomer, frame)
 
     def _refuse(self, session: AgentSession, holder: AgentSession) -> None:

@@ -107,3 +107,13 @@ def test_the_failures_of_so_many_addresses_are_counted_and_no_more() -> None:
     assert guesser.guess("192.0.2.0:5000") == ["unauthenticated"]
     assert guesser.guess("192.0.2.0:5000") == []
     guesser.clock.advance(1.0)
+
+
+def test_a_token_of_any_length_is_not_even_hashed() -> None:
+    guesser = Guesser(token_bytes=10)
+    shown: list[str] = []
+    guesser.provider.known = shown.append  # type: ignore[method-assign,assignment]  # it is only looked at who asks
+    for token in ("x" * 11, "x" * 2_000_000):
+        assert guesser.checkpoint.known(token) is None
+        assert guesser.guess(token=token) == ["unauthenticated"]
+    assert shown == []

@@ -201,6 +201,45 @@ def test_an_encrypted_token_is_none(provider: Callable[..., JsonWebTokens]) -> N
     assert isinstance(error, TokenUnknown)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            {"crit": ["b64"], "b64": False},
+            {"crit": ["exp"], "exp": 1},
+            {"crit": ["x"], "x": 1},
+            {"crit": 5},
+            {"crit": [[]]},
+        ),
+        *(
+            {"b64": False},
+            {"alg": ["HS256"]},
+            {"alg": "none"},
+            {"alg": "hs256"},
+            {"alg": None},
+            {"alg": {}},
+            {"kid": 7},
+        ),
+    ],
+    ids=str,
+)
+def test_a_header_that_asks_for_something_else_is_refused(
+    provider: Callable[..., JsonWebTokens], header: dict[str, Any]
+) -> None:
+    said = urlsafe_b64encode(json.dumps({"alg": "HS256", **header}).encode()).decode()
+    signed = f"{said}.{urlsafe_b64encode(json.dumps(claims()).encode()).decode()}"
+    signature = urlsafe_b64encode(hmac.digest(SECRET, signed.encode(), "sha256")).decode()
+    assert refusal(provider(), f"{signed}.{signature}")
+
+
+def test_keys_that_a_token_brings_along_are_not_looked_at(provider: Callable[..., JsonWebTokens]) -> None:
+    mine = RSAKey.generate_key(2048)
+    brought = {"jwk": public(mine), "jku": "https://evil.example/keys", "x5u": "https://evil.example/x5u"}
+    assert refusal(provider(RSA.as_pem(private=False), from_pem), sign(mine, "RS256", {"jwk": brought["jwk"]}))
+    assert refusal(provider(), sign(mine, "RS256", {"jku": brought["jku"]}))
+    assert refusal(provider(), sign(mine, "RS256", {"x5u": brought["x5u"]}))
+
+
 @pytest.mark.parametrize("token", ["a.b.c", "..", "e30.e30.e30", "bnVsbA.e30.x", "W10.e30.x", "\u00e9.x.y"])
 def test_a_malformed_token_is_refused(provider: Callable[..., JsonWebTokens], token: str) -> None:
     assert refusal(provider(), token)
@@ -373,6 +412,16 @@ def test_a_key_that_is_taken_out_of_the_set_serves_no_longer(place: Place) -> No
     place.asked[1].callback(jwks(public(NEW, kid="new")))
     assert place.tokens.still(grant) is None
     assert place.tokens.known(by_old()) is None
+
+
+def test_of_several_keys_of_one_name_each_is_tried(place: Place) -> None:
+    # RFC 7517 section 4.5 allows it, and two servers may both call theirs "1".
+    place.ring.look()
+    place.asked[0].callback(jwks(public(OLD, kid="1"), public(NEW, kid="1")))
+    for token in (sign(OLD, "RS256", {"kid": "1"}), sign(NEW, "ES256", {"kid": "1"})):
+        assert place.tokens.known(token) is not None
+    assert "signature" in str(told(place.tokens, sign(RSAKey.generate_key(2048), "RS256", {"kid": "1"}))[0])
+    assert len(place.asked) == 1
 
 
 def test_a_signature_by_another_than_the_named_key_asks_nobody(place: Place) -> None:

@@ -442,3 +442,107 @@ def test_the_rate_of_a_publisher_is_counted_by_the_name_of_its_token(guard: Call
         house.add(name, admin=True)
     assert [house.status("GET", "/v1/agents", "one.secret") for _ in range(3)] == [200, 200, 429]
     assert house.status("GET", "/v1/agents", "two.secret") == 200
+
+
+# -- tokens that change at a bad moment
+
+
+def test_a_token_that_is_revoked_while_the_holder_is_asked_for_a_sign_of_life_registers_nobody(house: Guarded) -> None:
+    house.agent(token=house.add("desk", **DESKS)).say("register", agent="desk-1")
+    newcomer = house.agent(token=house.add("late", **DESKS)).say("register", agent="desk-1")
+    assert newcomer.end() is None
+    house.revoke("late")
+    house.pass_time(3)
+    assert newcomer.end() == (4003, "revoked")
+    assert house.relay.hub.disconnect("desk-1") is False
+
+
+def test_a_newcomer_that_may_do_less_meanwhile_comes_in_with_that(house: Guarded) -> None:
+    house.agent(token=house.add("desk", **DESKS)).say("register", agent="desk-1")
+    newcomer = house.agent(token=house.add("late", **DESKS)).say("register", agent="desk-1")
+    house.keys.remove("late")
+    house.add("late", agent=("desk-*",))
+    house.pass_time(3)
+    assert [each["type"] for each in newcomer.heard()] == ["registered"]
+    newcomer.say("publish", ref="r", agent="desk-2", payload=1, wait=0)
+    assert newcomer.heard()[-1]["problem"]["type"] == "/problems/forbidden"
+
+
+@pytest.mark.parametrize(("change", "status"), [("revoked", 401), ("narrowed", 403), ("kept", 200)])
+def test_a_token_is_looked_at_again_when_a_body_that_took_its_time_is_whole(
+    house: Guarded, change: str, status: int
+) -> None:
+    token = house.add("phone", **DESKS)
+    client = house.house.connect()
+    head: Head = {"authorization": f"Bearer {token}", "content_type": "application/json", "content_length": "2"}
+    client.send(whole("POST", "/v1/agents/desk-1/messages", "1.1", {**head, "prefer": "wait=0"}, b"1"))
+    if change != "kept":
+        house.revoke("phone")
+    if change == "narrowed":
+        house.add("phone", publish=("desk-2",))
+    client.send(b"2")
+    house.relay.settle()
+    assert client.answer("POST").status == status
+    assert house.relay.hub.readiness().ready
+
+
+def set_end(house: Guarded, name: str, end: float) -> None:
+    """The same token as before, with another end."""
+    house.keys.remove(name)
+    house.add(name, expires=end, admin=True, **DESKS)
+
+
+def test_a_stream_ends_when_its_token_is_given_an_end_that_has_passed(house: Guarded) -> None:
+    client = house.begin("GET", "/v1/events", house.add("boss", admin=True, **DESKS))
+    set_end(house, "boss", house.wall() - GRACE - 1)
+    house.pass_time(0.2)
+    house.relay.settle()
+    assert client.taken().endswith(b"0\r\n\r\n")
+
+
+def test_a_stream_goes_by_the_end_that_its_token_has_now(house: Guarded) -> None:
+    client = house.begin("GET", "/v1/events", house.add("boss", admin=True, expires=house.wall() + 10, **DESKS))
+    set_end(house, "boss", house.wall() + 100)
+    house.pass_time(10 + GRACE + 1)
+    house.relay.settle()
+    assert not client.taken().endswith(b"0\r\n\r\n")
+    house.pass_time(90)
+    house.relay.settle()
+    assert client.taken().endswith(b"0\r\n\r\n")
+
+
+def test_a_session_has_one_token_at_a_time_looked_at(asking: Guarded, slow: Slow) -> None:
+    session = asking.agent(token=asking.add("desk", **DESKS)).say("register", agent="desk-1")
+    for number in range(500):
+        session.say("auth", token=f"slow-{number}")
+    assert len(slow.asked) == 1
+    slow.refuse(TokenRefused("no"))
+    asking.relay.settle()
+    assert [token for token, _ in slow.asked] == ["slow-499"]
+    slow.grant(**DESKS)
+    asking.relay.settle()
+    assert [each["type"] for each in session.heard()] == ["registered", "authenticated"]
+    session.client.socket.hang_up()
+
+
+def test_who_shows_wrong_tokens_over_and_over_is_noted_once_a_delay(house: Guarded) -> None:
+    for _ in range(10):
+        guess(house)
+    house.pass_time(1.1)
+    session = house.agent(token=house.add("desk", **DESKS)).say("register", agent="desk-1")
+    before = len(house.audit.of("authentication-failed"))
+    for number in range(200):
+        session.say("auth", token=f"wrong-{number}")
+    assert len(house.audit.of("authentication-failed")) - before == 1
+    house.pass_time(3)
+
+
+def test_the_end_of_a_token_that_lies_beyond_every_calendar_is_told_as_the_last_day(
+    asking: Guarded, slow: Slow
+) -> None:
+    # Many a server of tokens writes milliseconds where seconds are due.
+    session = asking.agent().say("register", agent="desk-1", token="slow")
+    slow.grant(expires_at=asking.wall() * 1000, **DESKS)
+    asking.relay.settle()
+    (registered,) = session.heard()
+    assert registered["expires_at"].startswith("9999-12-31")
