@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from twisted.logger import Logger
 
 #: Its own namespace, so that an observer can put it apart.
 NAMESPACE = "relay.audit"
+
+
+#: What stands in a line without quotes: no blank, no quote, no equals sign.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~:@*/+\[\]-]+")
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, str) or _PLAIN.fullmatch(value) is not None
 
 
 class AuditLog:
@@ -20,8 +29,9 @@ class AuditLog:
 
     def note(self, event: str, **fields: Any) -> None:
         told = {name: self._bounded(value) for name, value in fields.items() if value is not None}
-        # By their names too: who formats the line as JSON finds them as members.
-        words = " ".join(f"{name}={{{name}}}" for name in told)
+        # By their names too: who formats the line as JSON finds them as members. In quotes where a stranger's words
+        # could be taken for a member that follows.
+        words = " ".join(f"{name}={{{name}{'' if _is_plain(value) else '!r'}}}" for name, value in told.items())
         self.log.info(f"{{event}} {words}".rstrip(), event=event, **told)
 
     def _bounded(self, value: Any) -> Any:

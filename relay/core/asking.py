@@ -15,6 +15,8 @@ KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 SECONDS: Final = re.compile(r"[0-9]{1,12}")
 NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 LONGEST_URL: Final = 2048
+#: Python's parser of URLs drops line ends and tabs before it looks; who is called would be asked with them.
+URL: Final = re.compile(rf"[!-~]{{1,{LONGEST_URL}}}")
 
 
 def ttl(text: str) -> float:
@@ -51,8 +53,10 @@ def callback(url: str, allowed: Iterable[str]) -> str:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise Problem("invalid-header", "Callback-URL is not a URL") from None
-    if parts.scheme != "https" or not host or len(url) > LONGEST_URL or not url.isascii() or port == 0:
-        raise Problem("invalid-header", f"Callback-URL must be an https URL of at most {LONGEST_URL} characters")
+    if parts.scheme != "https" or not host or not URL.fullmatch(url) or port == 0:
+        raise Problem(
+            "invalid-header", f"Callback-URL must be an https URL of at most {LONGEST_URL} visible characters"
+        )
     if parts.username is not None or parts.fragment:
         raise Problem("invalid-header", "Callback-URL must have no user and no fragment")
     if host not in allowed:

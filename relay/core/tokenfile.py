@@ -64,8 +64,10 @@ def read(text: str) -> dict[str, TokenEntry]:
     """The tokens that stand in it, by their names. Raises BadTokenFile."""
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError is one; so is what a number of 5,000 digits is answered with
         raise BadTokenFile(f"it is not TOML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise BadTokenFile("it is not TOML that can be read: it is nested too deep") from None
     tokens = tables.pop("tokens", {})
     if tables or not isinstance(tokens, dict):
         raise BadTokenFile(f"it has tables [tokens.NAME] and nothing else, not {next(iter(tables), 'tokens')!r:.80}")

@@ -39,6 +39,7 @@ class Lines:
     def __init__(self, most: int) -> None:
         self._most = most
         self._data = bytearray()
+        self._searched = 0  #: so far there is no end of a line: looked for once, however small the pieces are
         self._skipping = False
         self.number = 0  #: of the last line that was given, from 1
         self.too_long = False  #: was that one too long?
@@ -53,11 +54,12 @@ class Lines:
 
     def next(self) -> bytes | None:
         """The next whole line without its end, empty if it was too long to keep; None when there is none yet."""
-        end = self._data.find(b"\n")
+        end = self._data.find(b"\n", self._searched)
         if end < 0:
             if len(self._data) > self._most:
                 self._skipping = True
                 self._data.clear()
+            self._searched = len(self._data)
             return None
         return self._cut(end, end + 1)
 
@@ -69,6 +71,7 @@ class Lines:
         too_long, self._skipping = self._skipping or end > self._most, False
         line = b"" if too_long else bytes(self._data[:end])
         del self._data[:after]
+        self._searched = 0
         self.number += 1
         self.too_long = too_long
         return line

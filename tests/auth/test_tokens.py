@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.logger import capturedLogs, formatEvent
 
 from relay.auth.audit import AuditLog
 from relay.auth.tokens import TokenFile
@@ -48,6 +49,8 @@ def test_a_file_says_who_may_do_what() -> None:
         ("[tokens.phone]", "sha256"),
         ("[tokens]\nphone = 1", "known"),
         ("[tokens.phone", "not TOML"),
+        ("a = " + "[" * 100_000, "nested"),
+        ("a = " + "9" * 5000, "not TOML"),
         (f'[tokens."two words"]\nsha256 = "{DIGEST}"', "name"),
         (f'[tokens.a]\nsha256 = "{DIGEST}"\npublished = []', "published"),
         (f'[tokens.a]\nsha256 = "{DIGEST}"\npublish = "desk-*"', "list"),
@@ -218,6 +221,16 @@ def test_a_token_ends_when_it_expires(tmp_path: Path) -> None:
     assert tokens.known("secret") is not None
     wall.now += 1
     assert tokens.known("secret") is None
+
+
+def test_nobody_writes_a_member_of_the_audit_log_by_what_he_is_called() -> None:
+    with capturedLogs() as events:
+        AuditLog(200).note("session-began", by="desk", agent="desk-1", client="x by=boss peer=1", peer="[::1]:5000")
+        AuditLog(200).note("session-began", by="desk", client='it\'s "quoted"=\\')
+    one, two = map(formatEvent, events)
+    assert one == "session-began by=desk agent=desk-1 client='x by=boss peer=1' peer=[::1]:5000"
+    assert two == "session-began by=desk client='it\\'s \"quoted\"=\\\\'"
+    assert events[0]["client"] == "x by=boss peer=1"
 
 
 def test_a_field_of_the_audit_log_is_one_line_and_bounded() -> None:
