@@ -21,6 +21,7 @@ from relay.edge.answer import HARDENING, STRICT_TRANSPORT, last_words, of_proble
 from relay.edge.chunks import Chunks
 from relay.edge.deadline import Deadline
 from relay.edge.request import wants_upgrade
+from relay.edge.transport import waiting_in
 
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
@@ -223,12 +224,15 @@ class GateChannel(HTTPChannel):
     def loseConnection(self) -> None:
         # A peer that does not read would never let it end.
         self._phase = Phase.CLOSING
+        self._last = LastAnswer(self.transport)
         self._deadline.after(self._limits.close_seconds)
         super().loseConnection()
 
     def _overdue(self) -> None:
         if self._phase in (Phase.HEAD, Phase.BODY):
             self.refuse(too_slow(self._phase, self._limits))
+        elif self._phase is Phase.CLOSING and self._last.is_being_read():
+            self._deadline.after(self._limits.stalled_seconds)
         elif self._phase is Phase.CLOSING:
             self.site.counters.reached("close_seconds")
             self.transport.abortConnection()
@@ -236,6 +240,19 @@ class GateChannel(HTTPChannel):
             if self._phase is not Phase.REFUSED:
                 self.site.counters.reached("head_seconds" if self._phase is Phase.FRESH else "idle_seconds")
             self.loseConnection()
+
+
+class LastAnswer:
+    """What a peer has not taken yet when its connection is to end. It may be on a slow line."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._left = waiting_in(transport)
+
+    def is_being_read(self) -> bool:
+        """Did the peer take some of it since the last look, and is there more?"""
+        before, self._left = self._left, waiting_in(self._transport)
+        return 0 < self._left < before
 
 
 def too_slow(phase: Phase, limits: Limits) -> Problem:

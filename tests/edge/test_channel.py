@@ -172,6 +172,33 @@ def test_one_that_does_not_take_its_last_answer_is_dropped(house: House) -> None
     assert client.closed
 
 
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_one_that_takes_a_large_answer_slowly_gets_it_whole(house: House, connection: str) -> None:
+    whole = house.ask(get("/openapi.json")).body
+    client = house.connect()
+    client.socket.room = 0
+    client.send(get("/openapi.json", connection=connection))
+    while not client.socket.sent.endswith(whole):
+        house.pass_time(4.9)
+        assert not client.closed
+        client.socket.room = len(whole) // 30
+        house.pass_time(0.1)
+    house.pass_time(66)
+    assert client.closed
+
+
+def test_one_that_takes_some_of_its_last_answer_and_then_nothing_is_dropped(house: House) -> None:
+    client = house.connect()
+    client.socket.room = 0
+    client.send(get("/openapi.json", connection="close"))
+    client.socket.room = 1000
+    house.pass_time(5)
+    house.pass_time(29)
+    assert not client.closed
+    house.pass_time(2)
+    assert client.closed
+
+
 def test_one_that_rests_and_does_not_take_its_answer_is_dropped(house: House) -> None:
     client = house.connect()
     client.socket.room = 0
