@@ -98,6 +98,7 @@ SIZES: Final = {
     *("payload", "head_bytes", "body_rate", "frame", "page_bytes"),
     *("queue_bytes", "total_bytes", "session_buffer", "total_buffer"),
     *("reply", "headers_bytes", "batch_bytes", "undecided_bytes", "unread", "linger_bytes", "token_bytes"),
+    "remembered_bytes",
 }
 RATES: Final = {"registrations"}
 #: 0 lifts these

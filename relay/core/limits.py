@@ -78,7 +78,8 @@ class Limits:
     page_bytes: int = MIB
     known_agents: int = 1_000_000
     # what is remembered
-    remembered: int = 100_000  #: ended messages that were never durable
+    remembered: int = 100_000  #: ended messages that were never durable …
+    remembered_bytes: int = 64 * MIB  #: … and their bytes with replies; one of any size alone
     events: int = 10_000  #: kept for ``Last-Event-ID``, and waiting for one subscriber
     subscribers: int = 100  #: of events
     keys: int = 10_000_000  #: idempotency keys

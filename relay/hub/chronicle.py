@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -11,17 +10,17 @@ from twisted.internet.defer import Deferred
 from relay.core.entry import Entry
 from relay.core.model import Event, Message, Past, Status
 from relay.hub.bulletin import Bulletin
+from relay.hub.remembered import Remembered
 
 
 class Chronicle:
     """Every step of a message is told here once; from here it goes to its timeline and to the subscribers."""
 
-    def __init__(self, wall: Callable[[], float], node: str, remembered: int, bulletin: Bulletin) -> None:
+    def __init__(self, wall: Callable[[], float], node: str, remembered: Remembered, bulletin: Bulletin) -> None:
         self.bulletin = bulletin
         self._wall = wall
         self._node = node
-        self._most = remembered
-        self._past: OrderedDict[str, Past] = OrderedDict()
+        self._remembered = remembered
         self._watchers: dict[str, list[Deferred[None]]] = {}
 
     def event(self, name: str, *, session: str | None = None, detail: str | None = None) -> Event:
@@ -60,7 +59,7 @@ class Chronicle:
 
     def remember(self, message: Message, entry: Entry, status: Status, reason: str, reply: bytes | None) -> None:
         """A message ended that was never durable."""
-        self._past[message.id] = Past(
+        past = Past(
             id=message.id,
             agent=message.agent,
             publisher=message.publisher,
@@ -73,13 +72,12 @@ class Chronicle:
             reply=reply,
             timeline=entry.take_events(),
         )
-        if len(self._past) > self._most:
-            self._past.popitem(last=False)
+        self._remembered.add(past)
         self.ended(message.id)
 
     def past(self, id: str) -> Past | None:
         """The end of a message that was never durable, while it is remembered."""
-        return self._past.get(id)
+        return self._remembered.get(id)
 
 
 def _about(id: str, detail: str | None) -> dict[str, Any]:

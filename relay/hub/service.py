@@ -34,6 +34,7 @@ from relay.hub.pressure import Pressure
 from relay.hub.reception import Manners
 from relay.hub.records import Records
 from relay.hub.registry import Registry
+from relay.hub.remembered import Remembered
 from relay.hub.session import AgentSession
 from relay.hub.views import Views
 
@@ -68,7 +69,8 @@ class Hub:
     ) -> None:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
-        chronicle = Chronicle(wall, node, limits.remembered, self._bulletin)
+        remembered = Remembered(limits.remembered, limits.remembered_bytes, node)
+        chronicle = Chronicle(wall, node, remembered, self._bulletin)
         patience = Patience(clock)
         self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle, audit, patience)
         self._context.ack_timeout = ack_timeout

@@ -86,6 +86,34 @@ def test_of_messages_that_were_never_durable_the_last_ones_are_remembered() -> N
     assert [view and view.status for view in views] == [None, Status.DELIVERED, Status.DELIVERED]
 
 
+def test_replies_to_what_was_never_durable_are_remembered_up_to_their_bytes() -> None:
+    floor = Floor(remembered_bytes=5000)
+    agent = floor.agent().register()
+    for _ in range(4):
+        floor.post()
+    ids = agent.ids()
+    for id, size in zip(ids, (1000, 1000, 10, 4000), strict=True):
+        agent.say("ack", id=id, reply="x" * size)
+    views = [floor.now(floor.hub.message(id)) for id in ids]
+    assert [view and view.reply and len(view.reply) for view in views] == [None, None, None, 4002]
+    assert floor.look(ids[3]).status is Status.DELIVERED
+    agent.ack(floor.post(wait=0).id)
+
+
+def test_what_was_never_durable_is_remembered_as_it_happened() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    floor.post(publisher="ann")
+    (id,) = agent.ids()
+    agent.say("ack", id=id, reply={"a": 1})
+    view = floor.look(id)
+    assert (view.agent, view.publisher, view.status, view.attempts) == ("desk-1", "ann", Status.DELIVERED, 1)
+    assert view.reply == b'{"a": 1}'
+    steps = [(event.event, event.session, event.node) for event in view.timeline]
+    session = agent.session
+    assert steps == [("accepted", None, "node-1"), ("sent", session, "node-1"), ("delivered", session, "node-1")]
+
+
 def test_who_asks_for_a_message_that_nobody_knows_gets_nothing() -> None:
     assert Floor().now(Floor().hub.message("nonsense")) is None
 
