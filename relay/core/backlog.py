@@ -158,6 +158,8 @@ class Backlog:
 
     def learn(self, place: int, id: str, phase: Phase, trials: Trials) -> Entry:
         """Have something in mind that only the disk has."""
+        if (before := self._entries.get(id)) is not None:
+            before.phase = Phase.ENDED  # put off by its id alone: it is not read when its time comes
         entry = self._entries[id] = Entry(place, id, 0, None, trials, 0.0, phase, Saved.YES)
         return entry
 

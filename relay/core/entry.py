@@ -31,7 +31,7 @@ class Saved(enum.Enum):
 class Entry(msgspec.Struct, eq=False, gc=False):
     """A message that the line has in mind. ``message`` is None when only the disk has its payload."""
 
-    place: int
+    place: int  #: 0 = not known
     id: str
     size: int  #: payload bytes; 0 = not known yet
     message: Message | None
@@ -47,6 +47,11 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     replaced_by: str = ""  #: a newer message of its topic came while it was in flight: it is not sent again
     publisher: str = ""
     events: list[Event] = msgspec.field(default_factory=list)  #: that the store does not know yet
+
+    @property
+    def unproved(self) -> bool:
+        """Was it put off by its id alone? Then the store may have it or not, or may have ended it."""
+        return not self.place and self.phase is Phase.RESTING
 
     def take_events(self) -> tuple[Event, ...]:
         """What the store does not know yet; the caller tells it."""

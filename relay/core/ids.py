@@ -36,6 +36,25 @@ def message_id(now: float, chance: int) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+SESSION_NAME: Final = re.compile(r"[0-9a-f]{48}\Z")
+
+
+def session_name(secret: bytes, agent: str, chance: int) -> str:
+    """The name of a session of ``agent``: 128 random bits, and the proof that the relay gave it to this agent.
+
+    So a name that comes back can be believed without being remembered, also after a restart and on another node.
+    """
+    name = f"{chance:032x}"
+    return name + hmac.digest(secret, f"session {name} {agent}".encode(), "sha256")[:8].hex()
+
+
+def is_session_name(secret: bytes, agent: str, name: str) -> bool:
+    """Did the relay give that name to a session of ``agent``?"""
+    if SESSION_NAME.match(name) is None:
+        return False
+    return hmac.compare_digest(session_name(secret, agent, int(name[:32], 16)), name)
+
+
 def derived_id(secret: bytes, *fields: bytes) -> str:
     """The id of a message with an idempotency key: the same for the same fields, and unguessable without ``secret``.
 

@@ -31,7 +31,7 @@ def acknowledge(
 
 def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:
     entry = courier.line.entries.get(id)
-    if entry is None:
+    if entry is None or entry.unproved:
         _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
     elif entry.phase is Phase.ENDED:
         _acknowledge_what_ended(courier, id, reply, then)
@@ -77,7 +77,7 @@ def refuse(courier: Courier, nack: Nack) -> None:
     """Not processed: again later, or never."""
     entry = courier.line.entries.get(nack.id)
     if not nack.requeue:
-        if entry is None:
+        if entry is None or entry.unproved:
             _end_unseen(courier, nack.id, Status.REJECTED, nack.reason or "")
         elif entry.phase in (Phase.FLYING, Phase.RESTING):
             courier.end(entry, Status.REJECTED, nack.reason or "")

@@ -40,7 +40,7 @@ class Context:
     draining: bool = False
     ack_timeout: float = 5.0  #: seconds, the publishers' default wait
     callback_hosts: frozenset[str] = frozenset()  #: hosts that callbacks may go to
-    key_secret: bytes = b""  #: ids of messages with an idempotency key are derived with it
+    key_secret: bytes = b""  #: ids of messages with a key are derived with it, and sessions' names proved
 
     chances: list[int] = field(default_factory=list)  #: of ids to come
 
@@ -54,6 +54,10 @@ class Context:
             self.chances = ids.chances(self.random.getrandbits(ids.CHANCE_BITS * CHANCES), CHANCES)
         return ids.message_id(self.wall(), self.chances.pop())
 
-    def secret(self) -> str:
-        """An unguessable name."""
-        return f"{self.random.getrandbits(128):032x}"
+    def session_name(self, agent: str) -> str:
+        """An unguessable name for a session of that agent."""
+        return ids.session_name(self.key_secret, agent, self.random.getrandbits(128))
+
+    def given(self, agent: str, name: str | None) -> str | None:
+        """That name, if it was given to a session of that agent."""
+        return name if name is not None and ids.is_session_name(self.key_secret, agent, name) else None

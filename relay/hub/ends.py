@@ -53,7 +53,7 @@ def end(courier: Courier, entry: Entry, end: End, then: Then) -> None:
 def end_unseen(courier: Courier, unseen: End, then: Then) -> None:
     """See ``Courier.end_unseen``."""
     entry = courier.line.entries.get(unseen.id)
-    if entry is not None:
+    if entry is not None and not entry.unproved:
         end(courier, entry, unseen, then)
         return
     chronicle, name, detail = courier.context.chronicle, unseen.status.value, unseen.reason or None

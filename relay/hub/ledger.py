@@ -87,8 +87,10 @@ class Ledger:
         agent = op.record.message.agent
         if kept.known is None:
             self._add(agent, Depth(1, len(op.record.message.payload)))
-        for _id, size in kept.replaced:
-            self._add(agent, Depth(-1, -size))
+        for id, size in kept.replaced:
+            owed = self._unrecorded.get(agent, {}).get(id)
+            if owed is None or owed.size is None:  # otherwise it left the depth when it ended
+                self._add(agent, Depth(-1, -size))
         then(kept)
 
     def _was_refused(self, failure: Failure, then: Callable[[Kept | StoreUnavailable], object]) -> None:

@@ -36,7 +36,7 @@ class Reception:
         """The session is registered. ``watched``: does a POST wait for that message?"""
         context, wishes = self._context, self._granted(frame)
         outlet = Outlet(
-            context.secret(),
+            context.session_name(session.agent),
             session.transport,
             wishes,
             clock=context.clock,

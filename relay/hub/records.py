@@ -10,7 +10,7 @@ from relay.core.ports import StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
-from relay.hub.post import STORE_RETRY
+from relay.hub.post import RECORD_SECONDS, STORE_RETRY
 
 
 class Records:
@@ -38,6 +38,9 @@ class Records:
             return view_of_past(past)
         entry = self._in_mind(id)
         found = await self.find(id)
+        entry = self._in_mind(id) or entry
+        if entry is not None and entry.phase is Phase.ENDED and not isinstance(found, Past):
+            entry, found = None, await self._when_recorded(id)
         if isinstance(found, Past):
             return view_of_past(found)
         if isinstance(found, Standing):
@@ -46,6 +49,16 @@ class Records:
             past = self._context.chronicle.past(id)
             return None if past is None else view_of_past(past)
         return view_of_record(Record(entry.place, entry.message, entry.trials), entry, tuple(entry.events))
+
+    async def _when_recorded(self, id: str) -> Standing | Past | None:
+        """It has ended, but perhaps not in the store: nobody is told what was true before. Raises Problem."""
+        if any(self._context.ledger.ending(courier.agent, id) for courier in self._couriers):
+            recorded = self._context.chronicle.end_of(id)
+            try:
+                await recorded.addTimeout(RECORD_SECONDS, self._context.clock)
+            except (TimeoutError, CancelledError):
+                raise unavailable() from None
+        return await self.find(id)
 
     def _in_mind(self, id: str) -> Entry | None:
         entries = (courier.line.entries.get(id) for courier in self._couriers)

@@ -120,7 +120,8 @@ class Registry:
 
     def _admit(self, session: AgentSession, frame: Register) -> None:
         agent = session.agent
-        session.took_over = session.took_over or frame.resume
+        # Where its ghost was seen off before: should its ``registered`` be lost, it comes with the same name again.
+        session.took_over = session.took_over or self._context.given(agent, frame.resume)
         self.holders[agent] = session
         now = self._context.wall()
         self._directory.seen(agent, now)

@@ -94,7 +94,7 @@ class Repeat:
     async def of_one_in_mind(self, id: str) -> Outcome:
         """Nobody waits for it: it is queued or in flight, or has just ended."""
         entry = self._courier.line.entries.get(id)
-        if entry is not None and entry.phase is not Phase.ENDED:
+        if entry is not None and entry.phase is not Phase.ENDED and not entry.unproved:
             if entry.saved is not Saved.YES:
                 raise self._in_progress(id)
             return self._queued(id, entry.trials.attempts)
@@ -103,7 +103,7 @@ class Repeat:
         except StoreUnavailable:
             raise unknown(id) from None
         if isinstance(found, Standing):
-            if entry is not None:
+            if entry is not None and not entry.unproved:
                 raise self._in_progress(id)  # its end is being recorded
             return self._queued(id, found.record.trials.attempts)
         return self._past(id, found)

@@ -33,12 +33,11 @@ def what_is_due(courier: Courier) -> None:
 
 
 def _goes_again(courier: Courier, entry: Entry) -> bool:
-    """Count the failure. False if it was the last one, or the message expired."""
+    """False if this failure was the last one, or the message expired."""
     now = courier.context.wall()
     if courier.lapses(entry):
         return False
-    entry.trials = policy.failed(entry.trials, now)
-    if policy.is_dead(entry.trials, now, courier.context.limits):
+    if policy.is_dead(policy.failed(entry.trials, now), now, courier.context.limits):
         courier.end(entry, Status.DEAD, "attempts")
         return False
     return True
@@ -87,10 +86,11 @@ async def _send_again(courier: Courier, outlet: Outlet, batch: list[Entry]) -> N
 
 
 def _once_more(courier: Courier, outlet: Outlet, entry: Entry, message: Message) -> None:
+    """Count the failure of the last send, once: what cannot go now may come here again without having been sent."""
     if not outlet.takes(wire.estimate(message)):
         outlet.redelivery.start(entry, outlet.flow_time())
         return
-    entry.trials = policy.sent_once_more(entry.trials)
+    entry.trials = policy.sent_once_more(policy.failed(entry.trials, courier.context.wall()))
     outlet.send(message, entry.trials.attempts, queued=True)
     courier.was_sent(entry)
     courier.revise(entry)

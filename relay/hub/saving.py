@@ -59,7 +59,8 @@ def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
     courier.line.written(entry)
     courier.context.chronicle.tell(courier.agent, entry.id, "queued")
     for id, _size in kept.replaced:
-        _replaced(courier, id, entry.id)
+        if courier.context.ledger.ending(courier.agent, id) is None:  # else it had ended before
+            _replaced(courier, id, entry.id)
 
 
 def _gone(courier: Courier, entry: Entry) -> None:

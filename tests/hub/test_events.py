@@ -56,6 +56,19 @@ def test_a_message_is_told_queued_when_it_is_durable() -> None:
     assert listener.heard() == ["message.queued"]
 
 
+def test_what_has_ended_does_not_end_again_when_it_is_put_off_and_acknowledged() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    floor.post()
+    (id,) = agent.ids()
+    agent.ack(id)
+    listener = Listener(floor)
+    agent.say("nack", id=id, delay=60)
+    agent.say("ack", id=id, confirm=True)
+    assert listener.heard() == []
+    assert agent.heard("acked") == [{"type": "acked", "ids": [], "unknown": [id]}]
+
+
 def test_each_end_is_told_once() -> None:
     floor = Floor()
     for _ in range(2):

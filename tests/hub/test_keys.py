@@ -275,6 +275,31 @@ def test_a_late_ack_counts_although_a_repeat_is_on_its_way_into_the_store() -> N
     assert floor.queued() == []
 
 
+def test_a_nack_of_what_has_ended_does_not_bring_it_back_for_a_repeat() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    first = keyed(floor)
+    agent.ack(*agent.ids())
+    agent.say("nack", id=first.id, delay=60)
+    assert keyed(floor).said == "delivered"
+
+
+def test_a_repeat_of_what_was_put_off_by_its_id_alone_is_queued_and_not_sent_before_its_time() -> None:
+    floor = Floor()
+    floor.post(wait=0)
+    first = keyed(floor, wait=0)
+    agent = floor.agent().register()
+    agent.leave()
+    agent = floor.agent().register(max_in_flight=1)  # the other is on the disk alone
+    agent.messages()
+    agent.say("nack", id=first.id, delay=60)
+    assert keyed(floor).said == "queued:silent"
+    agent.say("window", max_in_flight=10)
+    assert agent.messages() == []
+    floor.pass_time(60)
+    assert agent.messages() == [1, "pay"]
+
+
 # -- now or never
 
 

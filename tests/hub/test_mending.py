@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from relay.core.model import Event, MessageView, Past, Put, Requeue, Status
+from relay.core.model import End, Event, MessageView, Past, Put, Requeue, Status
 from relay.core.problems import Problem
 from tests.hub.support import WALL, Floor
 
@@ -139,6 +139,56 @@ def test_who_waits_for_the_end_hears_of_it_when_it_is_durable() -> None:
     assert asked == []
     floor.store.release()
     assert [view.status for view in asked] == [Status.DELIVERED]
+
+
+@pytest.mark.parametrize("wait", [0, 20])
+def test_who_asks_while_an_end_is_being_recorded_hears_of_that_end(wait: float) -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    answer = floor.post(wait=0)
+    floor.store.hold(writes=True, reads=False)
+    agent.ack(answer.id)
+    asked = floor.asked(floor.hub.message(answer.id, wait=wait))
+    assert asked == []
+    floor.store.release()
+    assert [view.status for view in asked] == [Status.DELIVERED]
+
+
+def test_who_asks_for_what_is_being_buried_hears_of_its_end() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    floor.post()
+    (id,) = agent.ids()
+    floor.store.hold(writes=True, reads=False)
+    agent.say("nack", id=id, requeue=False)
+    asked = floor.asked(floor.hub.message(id))
+    floor.store.release()
+    assert [view.status for view in asked] == [Status.REJECTED]
+
+
+def test_an_end_that_ends_while_the_store_is_asked_is_told() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    answer = floor.post(wait=0)
+    floor.store.hold(writes=True, reads=True)
+    asked = floor.asked(floor.hub.message(answer.id))
+    agent.ack(answer.id)
+    floor.store.release()
+    assert [view.status for view in asked] == [Status.DELIVERED]
+
+
+def test_of_an_end_that_cannot_be_recorded_nobody_is_told_what_is_true_no_more() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    answer = floor.post(wait=0)
+    floor.store_fails(End)
+    agent.ack(answer.id)
+    asked = floor.asked(floor.hub.message(answer.id))
+    floor.pass_time(6)
+    assert [problem.word for problem in asked] == ["store-unavailable"]
+    floor.store.heal()
+    floor.pass_time(2)
+    assert floor.look(answer.id).status is Status.DELIVERED
 
 
 def test_who_waits_for_an_end_that_does_not_come_is_told_how_it_stands() -> None:

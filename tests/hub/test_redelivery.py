@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.hub.support import Agent, Floor
+from tests.hub.support import Agent, Floor, Wire
 
 DAY = 86400.0
 
@@ -107,6 +107,21 @@ def test_a_message_is_dead_after_16_failures_and_at_the_earliest_a_day() -> None
     assert floor.ended()[id] == ("dead", "attempts")
     agent.leave()
     assert floor.agent().register().messages() == []
+
+
+def test_what_could_not_be_sent_again_has_failed_only_once() -> None:
+    """An agent that polls works for long before it asks for more: nothing can be sent to it meanwhile."""
+    floor = Floor(redeliveries=2, redelivery_age=0)
+    agent = Agent(floor, Wire(kind="poll", holds=False)).register(ack_wait=3)
+    floor.post(wait=0)
+    agent.wire.taking = False
+    floor.pass_time(30)
+    assert floor.ended() == {}
+    agent.wire.taking = True
+    floor.pass_time(3)
+    assert agent.messages() == [1, 1]
+    floor.pass_time(6)
+    assert list(floor.ended().values()) == [("dead", "attempts")]
 
 
 def test_a_message_that_breaks_its_session_alone_waits_and_lets_others_go_first() -> None:

@@ -257,6 +257,42 @@ def test_who_waits_for_a_sign_of_life_does_not_slip_in_when_another_takes_over()
     assert answer.said == "delivered"
 
 
+def test_who_came_back_after_its_ghost_was_gone_and_did_not_hear_so_comes_again_at_once() -> None:
+    floor = Floor()
+    first = floor.agent().register()
+    first.crash()
+    second = floor.agent().register(resume=first.session)
+    third = floor.agent().register(resume=first.session)
+    assert second.wire.closed == (4001, "replaced")
+    assert third.heard()[0]["type"] == "registered"
+
+
+def test_a_session_of_before_a_restart_is_known_as_one() -> None:
+    floor = Floor()
+    first = floor.agent().register()
+    floor.restart()
+    floor.agent().register(resume=first.session)
+    assert floor.agent().register(resume=first.session).heard()[0]["type"] == "registered"
+
+
+@pytest.mark.parametrize("name", ["guess", "", "0" * 48, "é" * 48])
+def test_a_name_that_the_relay_never_gave_takes_nothing_over_however_often_it_comes(name: str) -> None:
+    floor = Floor()
+    holder = floor.agent().register(resume=name)
+    floor.agent().register(resume=name)
+    holder.conversation.heard()
+    assert holder.wire.closed is None
+
+
+def test_the_session_of_another_agent_takes_nothing_over() -> None:
+    floor = Floor()
+    other = floor.agent().register("desk-2")
+    holder = floor.agent().register(resume=other.session)
+    floor.agent().register(resume=other.session)
+    holder.conversation.heard()
+    assert holder.wire.closed is None
+
+
 def test_a_wrong_resume_takes_nothing_over() -> None:
     floor = Floor()
     holder = floor.agent().register()

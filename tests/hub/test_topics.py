@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.core.model import Past, Put, Status
+from relay.core.model import End, Past, Put, Status
 from tests.hub.support import Answer, Floor
 
 
@@ -215,3 +215,25 @@ def test_one_with_a_key_that_the_store_did_not_take_is_the_newer_one_when_it_is_
     assert again.said == "queued:away"
     assert ending(floor, other.id) == (Status.REPLACED, again.id)
     assert floor.agent().register().messages() == ["first"]
+
+
+def test_what_was_acknowledged_is_not_replaced_though_the_store_could_not_record_that() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    first = floor.post("old", topic="t", wait=0)
+    agent.messages()
+    floor.store_fails(End)
+    agent.ack(first.id)
+    told: list[str] = []
+    floor.hub.notices.subscribe(lambda notice: told.append(notice.event) if notice is not None else None)
+    floor.post("new", topic="t", wait=2)
+    assert "message.replaced" not in told
+    floor.store.heal()
+    floor.pass_time(2)
+    assert floor.look(first.id).status is Status.DELIVERED
+    agent.leave()
+    agent = floor.agent().register()
+    assert [(frame["queued"]) for frame in agent.heard("registered")] == [1]
+    agent.ack(*(frame["id"] for frame in agent.wire.frames if frame["type"] == "message"))
+    agent.leave()
+    assert floor.agent().register().heard("registered")[0]["queued"] == 0

@@ -59,6 +59,8 @@ class Line(Wire):
         for frame in frames:
             super().send(frame)
             said = self.frames[-1]
+            if said["type"] == "registered":
+                self.end.world.given[self.end.name].add(said["session"])
             for item in said.get("messages", [said]):
                 if item.get("type") == "message":
                     self.end.world.arrived(self.end, item)

@@ -156,14 +156,15 @@ class FloorMachine(RuleBasedStateMachine):
             self.world.crash(self.end(number))
 
     @precondition(someone)
-    @rule(number=which, window=windows, orderly=st.booleans())
-    def come_back(self, number: int, window: int, orderly: bool) -> None:
+    @rule(number=which, window=windows, orderly=st.booleans(), by_name=st.booleans())
+    def come_back(self, number: int, window: int, orderly: bool, by_name: bool) -> None:
         end = self.end(number)
         if orderly:
             end.end(1000)
         else:
             self.world.crash(end)
-        self.world.connect(end.name, window)
+        session = end.session if by_name else "wrong"
+        self.world.connect(end.name, window, resume=session)
 
     @precondition(in_flight)
     @rule(number=which, first=which, count=st.integers(1, 4), confirm=st.booleans())
@@ -211,6 +212,12 @@ class FloorMachine(RuleBasedStateMachine):
     @rule(number=which)
     def progress(self, number: int) -> None:
         self.world.progress(self.end(number, busy=True))
+
+    @precondition(in_flight)
+    @rule(number=which)
+    def work_long(self, number: int) -> None:
+        """Longer than may be without a word, and say so in time."""
+        self.world.work_long(self.end(number, busy=True))
 
     @precondition(someone)
     @rule(number=which, window=st.sampled_from([0, 1, 2, 1000]))

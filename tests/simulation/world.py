@@ -63,7 +63,7 @@ class World:
         self.named: dict[tuple[str, str], str] = {}  #: the id that a key was said to name
         self.ends: list[End] = []
         self.over: dict[str, str] = {}  #: how a message ended, as the bulletin told
-        self.former: dict[str, set[str]] = {name: set() for name in NAMES}  #: sessions that are over
+        self.given: dict[str, set[str]] = {name: set() for name in NAMES}  #: the names of all sessions there were
         self.highest: dict[str, float] = {}
         self.failures = Failures()
         self.wrong: list[str] = []
@@ -212,7 +212,10 @@ class World:
         end.ack_wait = fields.get("ack_wait", ACK_WAIT)
         end.asked = fields.get("resume", "")
         self.ends.append(end)
+        free = not any(other.name == name and other.live for other in self.ends)
         end.register(name, max_in_flight=window, **fields)
+        if free and end.live and end.asked in self.given[name]:
+            end.took_over = end.asked  # of one that was gone already
         return end
 
     def resume(self, holder: End, window: int, session: str, **fields: Any) -> None:
@@ -228,11 +231,9 @@ class World:
         """The relay sent a close."""
         if code == Close.REPLACED:
             ghost = end.wire.kind == "poll" and not end.answers_pings
-            known = {end.session, end.asked} | self.former[end.name]
+            known = {end.session, end.took_over} | ({end.asked} & self.given[end.name])
             asked = {other.asked for other in self.ends if other is not end and other.asked}
             self.demand(ghost or bool(asked & known), "one that lives was replaced by a stranger")
-        if end.registered:
-            self.former[end.name].add(end.session)
 
     def arrived(self, end: End, item: dict[str, Any]) -> None:
         """A message was sent."""
@@ -301,6 +302,13 @@ class World:
         for flight in end.outstanding.values() if end.live else ():
             flight.since = self.floor.clock.seconds()
         end.say("progress", ids=list(end.outstanding))
+
+    def work_long(self, end: End) -> None:
+        """Say that it works shortly before the first message would come again, and work on past that."""
+        patience = min(end.patience(id) for id in end.outstanding)
+        self.pass_time(min(patience, ACK_WAIT) - 1)
+        self.progress(end)
+        self.pass_time(2)
 
     def call_or_hang_up(self, end: End) -> None:
         """An agent that polls opens a call, or ends it."""
@@ -418,6 +426,8 @@ class World:
             parcel.watched_until = 0.0
             committed = parcel.id is not None and parcel.id in self.store.ends
             parcel.acked = committed and self.store.ends[parcel.id or ""] is Status.DELIVERED
+        for id in (self.over.keys() - self.store.ends.keys()) & self.by_id.keys():
+            self.by_id[id].moved = True  # its end was lost: it comes again, after what followed it
         self.over = {id: status.value for id, status in self.store.ends.items()}
         self.ends = []
         self.floor.restart()
