@@ -426,8 +426,9 @@ class World:
             parcel.watched_until = 0.0
             committed = parcel.id is not None and parcel.id in self.store.ends
             parcel.acked = committed and self.store.ends[parcel.id or ""] is Status.DELIVERED
-        for id in (self.over.keys() - self.store.ends.keys()) & self.by_id.keys():
-            self.by_id[id].moved = True  # its end was lost: it comes again, after what followed it
+        for parcel in self.parcels:
+            if (parcel.cancelled or parcel.id in self.over) and parcel.id not in self.store.ends:
+                parcel.moved = True  # its end was lost: it comes again, after what followed it
         self.over = {id: status.value for id, status in self.store.ends.items()}
         self.ends = []
         self.floor.restart()
