@@ -36,9 +36,9 @@ class Line:
         self.entries: dict[str, Entry] = {}
         self.flying = 0
         self._session = 0  #: counts beginnings and ends; even = nobody is here
-        self._tail = Tail()
+        self.tail = Tail()
         self._backlog = Backlog(self.entries)
-        self._unsettled = 0  #: messages that an earlier session left, with writes under way
+        self.unsettled = 0  #: messages that an earlier session left, with writes under way, and parcels
         self.topics = Topics(self.entries)
 
     # -- what the hub asks
@@ -46,7 +46,7 @@ class Line:
     @property
     def quiet(self) -> bool:
         """Is there nothing that ``next`` could say, whatever the time?"""
-        return not self._tail.entries and self._backlog.quiet
+        return not self.tail.entries and self._backlog.quiet
 
     @property
     def live(self) -> bool:
@@ -56,11 +56,11 @@ class Line:
     @property
     def empty(self) -> bool:
         """Is there nothing that must be kept in mind?"""
-        return not self.live and not self.entries and not self._backlog.reading
+        return not self.live and not self.entries and not self.unsettled and not self._backlog.reading
 
     def ahead(self) -> bool:
         """Does an earlier message wait for its first send?"""
-        return bool(self._tail) or self.topics.replacing > 0 or self._backlog.ahead()
+        return bool(self.tail) or self.topics.replacing > 0 or self._backlog.ahead()
 
     def due_at(self) -> float | None:
         """When the next resting message may be sent (Unix time), if there is one."""
@@ -71,10 +71,10 @@ class Line:
 
         A ``Send`` is answered by ``sent`` or ``unsendable`` before the next call, or not done at all.
         """
-        if not self.live or self._unsettled or self.topics.replacing or self._backlog.blocked():
+        if not self.live or self.unsettled or self.topics.replacing or self._backlog.blocked():
             return None
         step = self._backlog.next(now, self._session)
-        first = self._tail.first()
+        first = self.tail.first()
         if step is not None or first is None or first.saved is not Saved.YES or first.message is None:
             return step
         return Send(Record(first.place, first.message, first.trials), first)
@@ -86,7 +86,7 @@ class Line:
         entry = Entry(place, message.id, len(message.payload), message, Trials(), message.expires_at)
         self.entries[entry.id] = entry
         self.topics.describe(entry, message)
-        self._tail.push(entry)
+        self.tail.push(entry)
         return entry
 
     def sent(self, step: Send, trials: Trials) -> Entry:
@@ -107,7 +107,7 @@ class Line:
 
     def fly(self, entry: Entry, trials: Trials) -> None:
         """It was sent just now: at once if it was accepted just now, with nothing ahead of it."""
-        self._tail.take_out(entry)
+        self.tail.take_out(entry)
         entry.phase, entry.trials = Phase.FLYING, trials
         if entry.saved is Saved.YES:
             entry.message = None
@@ -137,11 +137,11 @@ class Line:
         if entry.phase is Phase.FLYING:
             self.flying -= 1
         elif entry.phase is Phase.WAITING:
-            self._tail.take_out(entry)
+            self.tail.take_out(entry)
             self._backlog.drop(entry.id)  # it may be a repeat of one that was read
         if entry.left:
             entry.left = False
-            self._unsettled -= 1
+            self.unsettled -= 1
         entry.phase = Phase.ENDED
         entry.message = None
 
@@ -156,7 +156,7 @@ class Line:
         if entry.phase is Phase.ENDED:
             return  # until its end is recorded
         self.flying -= entry.phase is Phase.FLYING
-        self._tail.take_out(entry)
+        self.tail.take_out(entry)
         entry.phase, entry.message = Phase.ENDED, None
         if self.entries.get(entry.id) is entry:
             del self.entries[entry.id]
@@ -182,10 +182,10 @@ class Line:
 
     def _spill(self) -> None:
         """Leave to the disk what need not be in memory: always the front, so that the order stays."""
-        while (first := self._tail.first()) is not None and first.saved is Saved.YES:
-            if self.live and len(self._tail) <= TAIL_COUNT and self._tail.bytes <= TAIL_BYTES:
+        while (first := self.tail.first()) is not None and first.saved is Saved.YES:
+            if self.live and len(self.tail) <= TAIL_COUNT and self.tail.bytes <= TAIL_BYTES:
                 return
-            self._tail.take_out(first)
+            self.tail.take_out(first)
             self._backlog.spilled(first.place)
             del self.entries[first.id]
 
@@ -197,8 +197,8 @@ class Line:
         ``next_place``: higher than any place given so far; ``queued``: does the store hold anything for the agent?
         """
         self._session += 1
-        first = self._tail.first()
-        self._backlog.begin(next_place if first is None else first.place, queued or self._unsettled > 0)
+        first = self.tail.first()
+        self._backlog.begin(next_place if first is None else first.place, queued or self.unsettled > 0)
 
     def finish(self) -> list[Entry]:
         """The session is over. Returns what was flying: the hub says ``leave`` of each, with its new trials."""
@@ -218,7 +218,7 @@ class Line:
         entry.sends, entry.pause = 0, None
         if entry.writes or entry.saved is not Saved.YES:
             entry.left = True
-            self._unsettled += 1
+            self.unsettled += 1
         else:
             self.entries.pop(entry.id, None)
 
@@ -227,5 +227,5 @@ class Line:
         entry.writes -= 1
         if entry.left and not entry.writes:
             entry.left = False
-            self._unsettled -= 1
+            self.unsettled -= 1
             self.entries.pop(entry.id, None)

@@ -26,6 +26,7 @@ from relay.core.model import (
     Submission,
     Write,
 )
+from relay.core.problems import Problem
 
 
 class StoreUnavailable(Exception):
@@ -102,6 +103,13 @@ class MessageStore(Protocol):
         there is none of that id. Otherwise None. Raises StoreUnavailable (nothing is known of the change), also at once
         when more waits to be written than the store's bound; Full where a ``Put`` or a ``Requeue`` would pass a bound
         on what is kept (nothing was).
+        """
+
+    def write_all(self, ops: Sequence[Write]) -> Awaitable[Sequence[Depth | Kept | None]]:
+        """Make these changes in this order, with one answer for all: that of each, as ``write`` gives it.
+
+        They are of one kind, and no ``Put`` of them has a key, a callback or a topic: so all of them are made, or it
+        raises StoreUnavailable and nothing is known of any.
         """
 
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Awaitable[Page]:
@@ -281,6 +289,15 @@ class Floor(Protocol):
         It takes its place in its agent's order before this returns. ``line``: it is one of a batch, and is not waited
         for while 100 of its agent are undecided and that acknowledges nothing. Who gives up on the answer cancels it:
         the message goes its way all the same, but a drain does not wait for its ACK. Raises Problem.
+        """
+
+    def submit_all(
+        self, lines: Sequence[Submission], tell: Callable[[int, Outcome | Problem], object]
+    ) -> Callable[[], object]:
+        """The same for lines of a batch that came together, in their order. Raises nothing.
+
+        ``tell`` is called once for each, perhaps before this returns: with its index, and what became of it. Who does
+        not read the answers any more calls what is returned.
         """
 
     def admit(self) -> None:

@@ -6,15 +6,13 @@ twisted.web hands a request over when its body is whole. This one is fed as its 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from relay.core import access, posting
 from relay.core.access import Need
@@ -23,14 +21,11 @@ from relay.core.model import Outcome, Submission
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.transport import waiting_in
-from relay.hub.later import later
 
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
 
 LOOK_SECONDS: Final = 1.0
-
-log = Logger()
 
 
 class Lines:
@@ -85,6 +80,25 @@ class Settings:
     callback_hosts: frozenset[str]
 
 
+class Line(NamedTuple):
+    """A line that was read: what is to be known of it until it is decided."""
+
+    number: int
+    ref: str | None
+    size: int
+    submission: Submission
+
+
+class Lot:
+    """Lines that were submitted together: those which are not decided, by index."""
+
+    __slots__ = ("hang_up", "lines")
+
+    def __init__(self, lines: list[Line]) -> None:
+        self.lines = dict(enumerate(lines))
+        self.hang_up: Callable[[], object] = lambda: None
+
+
 class State(enum.Enum):
     """Where a batch stands."""
 
@@ -112,7 +126,9 @@ class Batch:
         self._settings = settings
         self._lines = Lines(limits.frame)
         self._state = State.READING
-        self._undecided: dict[int, Deferred[Outcome]] = {}  #: answers by line
+        self._submitting = False
+        self._lots: set[Lot] = set()  #: those with undecided lines
+        self._undecided = 0
         self._undecided_bytes = 0
         self._results: list[bytes] = []
         self._writing: IDelayedCall | None = None
@@ -138,8 +154,8 @@ class Batch:
             self._state = State.CUT
         self._stop_timers()
         self._results.clear()
-        for answer in list(self._undecided.values()):
-            answer.cancel()
+        for lot in list(self._lots):
+            self._hang_up(lot)
         self._go_on()
 
     def revoke(self) -> None:
@@ -153,10 +169,12 @@ class Batch:
 
     def _go_on(self) -> None:
         """Submit what came, as far as there is room; read on, or not; finish when all is decided."""
-        for line in self._whole_lines() if self._room() else ():
-            self._submit(line)
-        if self._state is State.ENDED and self._room() and (rest := self._lines.rest()) is not None:
-            self._submit(rest)
+        if self._submitting:
+            return  # a line was decided at once: the loop below sees to what it makes room for
+        self._submitting = True
+        while lines := self._next_lines():
+            self._submit(Lot(lines))
+        self._submitting = False
         if self._state is State.READING and not self._room():
             self._state = State.HELD
             self._request.channel.hold_body(True)
@@ -165,10 +183,17 @@ class Batch:
             self._request.channel.hold_body(False)
         self._write_soon()
 
-    def _whole_lines(self) -> Iterator[bytes]:
+    def _next_lines(self) -> list[Line]:
+        """What came and may be submitted now."""
+        found: list[Line] = []
+        if not self._room():
+            return found
         # What is unread grows once a turn, when results are written: it need not be looked at for each line.
-        while self._may_submit() and (line := self._lines.next()) is not None:
-            yield line
+        while self._may_submit() and (data := self._lines.next()) is not None:
+            self._take(data, found)
+        if self._state is State.ENDED and self._may_submit() and (rest := self._lines.rest()) is not None:
+            self._take(rest, found)
+        return found
 
     def _room(self) -> bool:
         return self._may_submit() and (self._state is State.CUT or self._unread() < self._limits.unread)
@@ -177,7 +202,7 @@ class Batch:
         limits = self._limits
         if self._state is State.REVOKED:
             return False
-        return len(self._undecided) < limits.undecided and self._undecided_bytes < limits.undecided_bytes
+        return self._undecided < limits.undecided and self._undecided_bytes < limits.undecided_bytes
 
     def _unread(self) -> int:
         transport = self._request.channel.transport
@@ -185,48 +210,62 @@ class Batch:
 
     # -- line by line
 
-    def _submit(self, line: bytes) -> None:
+    def _take(self, data: bytes, found: list[Line]) -> None:
+        """Read a line: it is to be submitted with those that were ``found``, or refused."""
         number = self._lines.number
-        if not line.strip() and not self._lines.too_long:
+        if not data.strip() and not self._lines.too_long:
             return
         ref = None
         try:
             if self._lines.too_long:
                 raise Problem("payload-too-large", f"a line may have {self._limits.frame} bytes", limit="frame")
-            ref = posting.ref_of(line)
-            submission = self._read(line)
+            ref = posting.ref_of(data)
+            found.append(Line(number, ref, len(data), self._read(data)))
         except Problem as problem:
             self._refuse(number, ref, problem)
             return
-        answer = later(self._hub.submit(submission, line=True))
-        self._undecided[number] = answer
-        self._undecided_bytes += len(line)
-        answer.addBoth(self._decided, number, ref, len(line))
-        if self._state is State.CUT:
-            answer.cancel()
+        self._undecided += 1
+        self._undecided_bytes += len(data)
 
-    def _read(self, line: bytes) -> Submission:
+    def _submit(self, lot: Lot) -> None:
+        self._lots.add(lot)
+        lot.hang_up = self._hub.submit_all(
+            [line.submission for line in lot.lines.values()], partial(self._decided, lot)
+        )
+        if self._state is State.CUT:
+            self._hang_up(lot)
+
+    def _hang_up(self, lot: Lot) -> None:
+        """Nobody reads what becomes of these."""
+        self._lots.discard(lot)
+        self._undecided -= len(lot.lines)
+        self._undecided_bytes -= sum(line.size for line in lot.lines.values())
+        lot.hang_up()
+
+    def _read(self, data: bytes) -> Submission:
         settings, grant = self._settings, self._request.grant
         submission = posting.read(
-            line, self._limits, default_wait=settings.ack_timeout, publisher=grant.name, hosts=settings.callback_hosts
+            data, self._limits, default_wait=settings.ack_timeout, publisher=grant.name, hosts=settings.callback_hosts
         )
         access.check(Need.PUBLISH, grant, submission.agent)
         return submission
 
-    def _decided(self, result: Outcome | Failure, number: int, ref: str | None, size: int) -> None:
-        del self._undecided[number]
-        self._undecided_bytes -= size
+    def _decided(self, lot: Lot, index: int, result: Outcome | Problem) -> None:
+        if lot not in self._lots:
+            return  # hung up
+        line = lot.lines.pop(index)
+        self._undecided -= 1
+        self._undecided_bytes -= line.size
+        if not lot.lines:
+            self._lots.discard(lot)
         if self._state in GONE:
             return
-        if isinstance(result, Failure):
-            problem = result.value
-            if not isinstance(problem, Problem):
-                log.failure("line {number} of a batch went wrong", result, number=number)
-                problem = Problem("internal", "the relay failed at this line; its log says how")
-            self._refuse(number, ref, problem)
+        if isinstance(result, Problem):
+            self._refuse(line.number, line.ref, result)
         else:
-            self._results.append(posting.result(result, ref=ref, line=number))
-        self._write_soon()
+            self._results.append(posting.result(result, ref=line.ref, line=line.number))
+        if self._writing is None:
+            self._write_soon()
 
     def _refuse(self, number: int, ref: str | None, problem: Problem) -> None:
         self._request.site.counters.reached(problem.limit)

@@ -61,11 +61,11 @@ class Crowd:
         self.waiting = 0
         self.when_empty: Callable[[], object] = lambda: None
 
-    def came(self) -> None:
-        self.waiting += 1
+    def came(self, count: int = 1) -> None:
+        self.waiting += count
 
-    def went(self) -> None:
-        self.waiting -= 1
+    def went(self, count: int = 1) -> None:
+        self.waiting -= count
         if not self.waiting:
             self.when_empty()
 

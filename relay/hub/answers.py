@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 from relay.core import policy
@@ -24,8 +25,9 @@ def acknowledge(
     """
     tally = None if confirm is None else Tally(ids, confirm)
     courier.silence.broken()
-    for id in ids:
-        _acknowledge(courier, id, reply, nothing if tally is None else tally.about(id))
+    with courier.context.ledger.ends.together() if len(ids) > 1 else nullcontext():
+        for id in ids:
+            _acknowledge(courier, id, reply, nothing if tally is None else tally.about(id))
     courier.pump()
 
 
@@ -44,11 +46,11 @@ def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> 
 def _acknowledge_what_ended(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:
     """Its end is being recorded. What was replaced, and is acknowledged all the same, was delivered after all."""
     ledger, agent = courier.context.ledger, courier.agent
-    if ledger.ending(agent, id) is Status.REPLACED:
+    if ledger.ends.ending(agent, id) is Status.REPLACED:
         again = partial(_end_unseen, courier, id, Status.DELIVERED, reply=reply, then=then)
-        ledger.when_recorded(agent, id, lambda _: again())
+        ledger.ends.when_recorded(agent, id, lambda _: again())
     else:
-        ledger.when_recorded(agent, id, then)
+        ledger.ends.when_recorded(agent, id, then)
 
 
 class Tally:

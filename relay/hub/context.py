@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from relay.core import ids
 from relay.core.counters import Counters
 from relay.core.limits import Limits
+from relay.core.model import Put
 from relay.core.ports import Audit
 from relay.hub.acks import Crowd
 from relay.hub.chronicle import Chronicle
@@ -36,6 +37,7 @@ class Context:
     patience: Patience  #: the clock of those who wait for an ACK
     crowd: Crowd = field(default_factory=Crowd)
     counters: Counters = field(default_factory=Counters)
+    on_the_way: dict[str, Put] = field(default_factory=dict)  #: to the store, in a parcel, by id
     last_place: int = 0
     draining: bool = False
     ack_timeout: float = 5.0  #: seconds, the publishers' default wait

@@ -125,7 +125,7 @@ class Courier:
         outlet, context = self.outlet, self.context
         if outlet is None or context.draining or self.line.flying >= outlet.window:
             return False
-        if context.ledger.unrecorded(self.agent) >= context.limits.unrecorded:
+        if context.ledger.ends.count(self.agent) >= context.limits.unrecorded:
             return False
         step = self.line.next(context.wall())
         if isinstance(step, Send):

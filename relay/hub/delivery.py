@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -17,6 +17,7 @@ from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
 from relay.hub.overflow import Overflow
+from relay.hub.parcel import Parcel, Tell
 from relay.hub.post import Post, make_message
 
 FULL_RETRY = 30  #: seconds, ``Retry-After`` of a full queue
@@ -41,21 +42,45 @@ class Delivery:
         """See ``relay.core.ports.Floor.submit``. Cancel the answer when nobody reads it any more."""
         reader = Reader()
         outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
-        tell = partial(self._tell, submission.agent, outcome)
+        tell = partial(self._tell, submission.agent, partial(_answer, outcome))
         try:
+            self._check(submission)
             self._deliver(submission, reader, line, tell)
         except Exception:
             tell(Failure())
         return outcome
 
-    def _hung_up(self, agent: str, reader: Reader, _outcome: Deferred[Outcome]) -> None:
+    def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
+        """See ``relay.core.ports.Floor.submit_all``."""
+        parcel = Parcel(self._context, self._directory, tell)
+        readers: list[tuple[str, Reader]] = []
+        for index, submission in enumerate(lines):
+            told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
+            try:
+                self._check(submission)
+                courier = self._couriers.of(submission.agent)
+                if parcel.takes(courier, submission):
+                    parcel.add(courier, index, submission)
+                else:
+                    readers.append((submission.agent, reader := Reader()))
+                    self._deliver(submission, reader, True, told)
+            except Exception:
+                told(Failure())
+        parcel.send()
+        return partial(self._all_hung_up, readers)
+
+    def _all_hung_up(self, readers: list[tuple[str, Reader]]) -> None:
+        for agent, reader in readers:
+            self._hung_up(agent, reader)
+
+    def _hung_up(self, agent: str, reader: Reader, _outcome: object = None) -> None:
         """The message goes its way all the same, but a drain does not wait for its ACK."""
         reader.gone = True
         courier = self._couriers.get(agent)
         if self._context.draining and courier is not None:
             courier.acks.give_up_forsaken(Reason.DRAINING, reader.id)
 
-    def _tell(self, agent: str, outcome: Deferred[Outcome], result: Outcome | Failure) -> None:
+    def _tell(self, agent: str, tell: Callable[[Outcome | Failure], object], result: Outcome | Failure) -> None:
         courier = self._couriers.get(agent)
         if courier is not None:
             courier.pump()  # it may have been made for this message alone
@@ -64,14 +89,12 @@ class Delivery:
                 self.log.failure("a delivery went wrong", result)
         elif result.reason is not None:
             self._directory.seen(agent, 0.0)
-        if not outcome.called:
-            outcome.callback(result)  # a Failure starts the errbacks
+        tell(result)
 
     def _deliver(
         self, submission: Submission, reader: Reader, line: bool, tell: Callable[[Outcome | Failure], object]
     ) -> None:
         context, couriers = self._context, self._couriers
-        self._check(submission)
         if submission.key is not None:
             Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, reader, line)).addBoth(tell)
             return
@@ -99,3 +122,18 @@ class Delivery:
             detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
             limit = "queue_count" if count >= limits.queue_count else "queue_bytes"
             raise Problem("queue-full", detail, retry_after=FULL_RETRY, limit=limit)
+
+
+def _answer(outcome: Deferred[Outcome], result: Outcome | Failure) -> None:
+    if not outcome.called:  # nobody gave up on it
+        outcome.callback(result)  # a Failure starts the errbacks
+
+
+def _tell_line(tell: Tell, index: int, result: Outcome | Failure) -> None:
+    if isinstance(result, Failure):
+        problem = result.value
+        if not isinstance(problem, Problem):
+            problem = Problem("internal", "the relay failed at this line; its log says how")
+        tell(index, problem)
+    else:
+        tell(index, result)

@@ -83,7 +83,7 @@ def _record(courier: Courier, entry: Entry, end: End, then: Then) -> None:
         courier.acks.recorded(entry.id)
         context.chronicle.ended(entry.id)
         then(had)
-        if courier.outlet is None or context.ledger.unrecorded(courier.agent) == context.limits.unrecorded - 1:
+        if courier.outlet is None or context.ledger.ends.count(courier.agent) == context.limits.unrecorded - 1:
             courier.pump()  # it may be forgotten, or its queue rested for this; nothing else waits for a record
 
-    context.ledger.end(whole, size, recorded)
+    context.ledger.ends.end(whole, size, recorded)

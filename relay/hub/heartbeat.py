@@ -37,7 +37,7 @@ class Heartbeat:
         self._sessions: dict[Outlet, AgentSession] = {}
         self._now = 0
         self._tick = interval / slices
-        self.chores: list[Callable[[], object]] = [self._look_at_backlogs, self._beat, context.ledger.try_again]
+        self.chores: list[Callable[[], object]] = [self._look_at_backlogs, self._beat, context.ledger.ends.try_again]
         self._loop = LoopingCall(self.tick)
 
     def start(self, clock: IReactorTime) -> None:

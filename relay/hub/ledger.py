@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,7 +14,6 @@ from relay.core.model import (
     NOTHING,
     Depth,
     Discard,
-    End,
     Kept,
     Put,
     PutOff,
@@ -23,16 +21,17 @@ from relay.core.model import (
     Revise,
     Seen,
     Snapshot,
-    Status,
     Told,
     Trials,
     Write,
 )
 from relay.core.ports import Full, MessageStore, StoreUnavailable
 from relay.hub.later import later
+from relay.hub.unrecorded import Unrecorded
+
+T = TypeVar("T")
 
 REFUSAL_SECONDS = 5.0
-AT_A_TIME = 1000  #: ends that could not be recorded and are tried again
 
 
 class Ledger:
@@ -47,8 +46,7 @@ class Ledger:
         self._refused_at: float | None = None
         self.total = NOTHING
         self._depths: dict[str, Depth] = {}
-        self._unrecorded: dict[str, dict[str, _Owed]] = {}
-        self._failed: dict[_Owed, None] = {}  #: of these the writes that failed; the others are under way
+        self.ends = Unrecorded(self)
 
     def opened(self, snapshot: Snapshot) -> None:
         """Take over what the store holds."""
@@ -62,10 +60,6 @@ class Ledger:
 
     def queued_agents(self) -> list[str]:
         return list(self._depths)
-
-    def unrecorded(self, agent: str) -> int:
-        """Ends that the store does not know yet."""
-        return len(self._unrecorded.get(agent, ()))
 
     def accepting(self) -> bool:
         """Does the store take new messages, as far as is known? A refusal is believed for some seconds."""
@@ -81,19 +75,34 @@ class Ledger:
         written.addCallbacks(self._was_kept, self._was_refused, (op, then), errbackArgs=(then,))
         written.addErrback(lambda failure: self.log.failure("keeping a message went wrong", failure))
 
+    def put_all(self, puts: Sequence[Put], then: Callable[[StoreUnavailable | None], object]) -> None:
+        """The same for several, without key, callback or topic: they are kept, or all of them are refused."""
+        written = later(self.store.write_all(puts))
+        written.addCallbacks(self._were_kept, self._was_refused, (puts, then), errbackArgs=(then,))
+        written.addErrback(lambda failure: self.log.failure("keeping messages went wrong", failure))
+
+    def _were_kept(self, _: object, puts: Sequence[Put], then: Callable[[StoreUnavailable | None], object]) -> None:
+        self._refused_at = None
+        shares: dict[str, list[int]] = {}
+        for put in puts:
+            shares.setdefault(put.record.message.agent, []).append(len(put.record.message.payload))
+        for agent, sizes in shares.items():
+            self.add(agent, Depth(len(sizes), sum(sizes)))
+        then(None)
+
     def _was_kept(self, kept: Depth | Kept | None, op: Put, then: Callable[[Kept | StoreUnavailable], object]) -> None:
         assert isinstance(kept, Kept)
         self._refused_at = None
         agent = op.record.message.agent
         if kept.known is None:
-            self._add(agent, Depth(1, len(op.record.message.payload)))
+            self.add(agent, Depth(1, len(op.record.message.payload)))
         for id, size in kept.replaced:
             owed = self._unrecorded.get(agent, {}).get(id)
             if owed is None or owed.size is None:  # otherwise it left the depth when it ended
-                self._add(agent, Depth(-1, -size))
+                self.add(agent, Depth(-1, -size))
         then(kept)
 
-    def _was_refused(self, failure: Failure, then: Callable[[Kept | StoreUnavailable], object]) -> None:
+    def _was_refused(self, failure: Failure, then: Callable[[StoreUnavailable], object]) -> None:
         error = failure.value
         if not isinstance(error, StoreUnavailable):
             self.log.failure("the store failed at a message", failure)
@@ -117,7 +126,7 @@ class Ledger:
         """Put a dead letter back in its queue. False if there is none of that id. Raises StoreUnavailable, or Full."""
         depth = await self._write(op)
         if isinstance(depth, Depth):
-            self._add(agent, depth)
+            self.add(agent, depth)
         return depth is not None
 
     async def discard(self, op: Discard) -> None:
@@ -132,69 +141,8 @@ class Ledger:
         """Note that the agent was here at that Unix time."""
         self._quietly(self._write(Seen(agent, at)))
 
-    def end(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
-        """Record an end, however long that takes; ``recorded`` is called once, with whether the store had the message.
-
-        ``size`` is that of the payload where the message is known to be queued: it leaves the depth now.
-        """
-        if size is not None:
-            self._add(end.agent, Depth(-1, -size))
-        owed = _Owed(end, size, recorded)
-        self._unrecorded.setdefault(end.agent, {})[end.id] = owed
-        self._record(owed)
-
-    def ending(self, agent: str, id: str) -> Status | None:
-        """How that message ended, while this is being recorded."""
-        owed = self._unrecorded.get(agent, {}).get(id)
-        return None if owed is None else owed.end.status
-
-    def when_recorded(self, agent: str, id: str, recorded: Callable[[bool], object]) -> None:
-        """The same for somebody else who asks about that end; at once, with True, if it is recorded already."""
-        owed = self._unrecorded.get(agent, {}).get(id)
-        if owed is None:
-            recorded(True)
-            return
-        first = owed.recorded
-
-        def both(had: bool) -> None:
-            first(had)
-            recorded(had)
-
-        owed.recorded = both
-
-    def _record(self, owed: _Owed) -> None:
-        written = later(self.store.write(owed.end))
-        written.addCallbacks(self._recorded, self._not_recorded, (owed,), errbackArgs=(owed,))
-        written.addErrback(self._swallow)
-
-    def _not_recorded(self, failure: Failure, owed: _Owed) -> Failure:
-        if failure.check(StoreUnavailable):
-            self._failed[owed] = None
-        return self._took_not(failure)
-
-    def _recorded(self, left: Depth | Kept | None, owed: _Owed) -> None:
-        assert left is None or isinstance(left, Depth)
-        self._took(left)
-        agent = owed.end.agent
-        waiting = self._unrecorded.get(agent, {})
-        if waiting.pop(owed.end.id, None) is None:
-            return
-        if not waiting:
-            del self._unrecorded[agent]
-        if owed.size is None and left is not None:
-            self._add(agent, Depth(-left.count, -left.bytes))
-        owed.recorded(left is not None)
-
-    def try_again(self) -> None:
-        """Record what could not be recorded; ask a store that was away whether it is back. Called once a second."""
-        owed = list(itertools.islice(self._failed, AT_A_TIME))
-        for item in owed:
-            del self._failed[item]
-            self._record(item)
-        if not owed and not self.up:
-            self.revise(Revise("", "", Trials()))
-
-    def _add(self, agent: str, change: Depth) -> None:
+    def add(self, agent: str, change: Depth) -> None:
+        """So much more is queued for the agent, or less."""
         self.total += change
         depth = self._depths.get(agent, NOTHING) + change
         if depth.count > 0:
@@ -203,15 +151,17 @@ class Ledger:
             self._depths.pop(agent, None)
 
     def _write(self, op: Write) -> Deferred[Depth | Kept | None]:
-        return later(self.store.write(op)).addCallbacks(self._took, self._took_not)
+        return later(self.store.write(op)).addCallbacks(self.took, self.took_not)
 
-    def _took(self, answer: Depth | Kept | None) -> Depth | Kept | None:
+    def took(self, answer: T) -> T:
+        """The store took a write."""
         if not self.up:
             self.log.info("the store is available again")
         self.up = True
         return answer
 
-    def _took_not(self, failure: Failure) -> Failure:
+    def took_not(self, failure: Failure) -> Failure:
+        """It did not."""
         if failure.check(StoreUnavailable) and not failure.check(Full):
             if self.up:
                 self.log.warn("the store is unavailable: {error}", error=failure.getErrorMessage())
@@ -219,19 +169,9 @@ class Ledger:
         return failure
 
     def _quietly(self, work: Deferred[Any]) -> Deferred[None]:
-        return work.addCallbacks(lambda _: None, self._swallow)
+        return work.addCallbacks(lambda _: None, self.swallow)
 
-    def _swallow(self, failure: Failure) -> None:
+    def swallow(self, failure: Failure) -> None:
+        """Nobody waits for that write."""
         if not failure.check(StoreUnavailable):  # said once by _took_not, and tried again or not needed
             self.log.failure("a write to the store went wrong", failure)
-
-
-class _Owed:
-    """An end that the store does not know yet."""
-
-    __slots__ = ("end", "recorded", "size")
-
-    def __init__(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
-        self.end = end
-        self.size = size
-        self.recorded = recorded

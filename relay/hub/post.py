@@ -43,6 +43,11 @@ def make_message(submission: Submission, id: str, now: float, limits: Limits) ->
     )
 
 
+def ttl_of(submission: Submission, message: Message) -> int | None:
+    """The seconds that apply, where a time to live was asked for."""
+    return None if submission.ttl is None else round(message.expires_at - message.created_at)
+
+
 class Replayed(Exception):
     """The idempotency key names a message already; nothing was accepted."""
 
@@ -73,7 +78,7 @@ class Post:
         #: durable before it is sent, and its end before that is said.
         self._durably = key is not None or message.callback is not None
         self._now_or_never = submission.ttl == 0
-        self._ttl = None if submission.ttl is None else round(message.expires_at - message.created_at)
+        self._ttl = ttl_of(submission, message)
         self._async = submission.respond_async
         self._obstacles = courier.obstacles(message)
         self._doubted = courier.outlet is not None and courier.outlet.doubted
@@ -192,23 +197,13 @@ class Post:
         if waiter.known is not None:
             raise Replayed(waiter.known)
         if waiter.error is not None and (waiter.ending is None or self._durably):
-            raise self._unknown(waiter.error)
+            raise not_kept(waiter.error, self._message.id, waiter.attempts)
         if waiter.ending is None:
             return self._kept(why)
         if self._durably and not waiter.recorded:
-            raise self._unknown(StoreUnavailable("its end could not be recorded in time"))
+            error = StoreUnavailable("its end could not be recorded in time")
+            raise not_kept(error, self._message.id, waiter.attempts)
         return ended(self._message.id, self._message.agent, waiter.ending, waiter.attempts, self._ttl)
-
-    def _unknown(self, error: StoreUnavailable) -> Problem:
-        """The store did not take it: what became of it is not known, and nobody tries any more."""
-        if isinstance(error, Full):
-            limit, retry_after = ("keys", KEYS_RETRY) if isinstance(error, KeysFull) else ("callbacks", CALLBACKS_RETRY)
-            return Problem("queue-full", str(error), retry_after=retry_after, limit=limit)
-        attempts = self._waiter.attempts
-        sent: dict[str, Any] = {"sent": True} if attempts else {}
-        detail = "it could not be made durable" + ("; it was sent, and the agent may have acted on it" if sent else "")
-        fields: dict[str, Any] = {"id": self._message.id, "attempts": attempts, **sent}
-        return Problem("store-unavailable", detail, retry_after=STORE_RETRY, **fields)
 
     def _kept(self, why: Reason | None) -> Outcome:
         return Outcome(
@@ -234,6 +229,17 @@ class Post:
         if self._waiter.attempts:
             return [Reason.SILENT if why is Reason.SILENT else Reason.SENT]
         return list(self._courier.obstacles(self._message)) or list(self._obstacles) or [Reason.BEHIND]
+
+
+def not_kept(error: StoreUnavailable, id: str, attempts: int) -> Problem:
+    """The store did not take it: what became of it is not known, and nobody tries any more."""
+    if isinstance(error, Full):
+        limit, retry_after = ("keys", KEYS_RETRY) if isinstance(error, KeysFull) else ("callbacks", CALLBACKS_RETRY)
+        return Problem("queue-full", str(error), retry_after=retry_after, limit=limit)
+    sent: dict[str, Any] = {"sent": True} if attempts else {}
+    detail = "it could not be made durable" + ("; it was sent, and the agent may have acted on it" if sent else "")
+    fields: dict[str, Any] = {"id": id, "attempts": attempts, **sent}
+    return Problem("store-unavailable", detail, retry_after=STORE_RETRY, **fields)
 
 
 def ended(id: str, agent: str, ending: Ending, attempts: int, ttl: int | None = None) -> Outcome:

@@ -45,6 +45,8 @@ class Records:
             return view_of_past(found)
         if isinstance(found, Standing):
             return view_of_record(found.record, entry, (*found.timeline, *(entry.events if entry else ())))
+        if (put := self._context.on_the_way.get(id)) is not None:
+            return view_of_record(put.record, None, put.timeline)
         if entry is None or entry.message is None:
             past = self._context.chronicle.past(id)
             return None if past is None else view_of_past(past)

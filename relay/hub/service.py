@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -28,6 +28,7 @@ from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
 from relay.hub.mending import Mending
 from relay.hub.overflow import Overflow
+from relay.hub.parcel import Tell
 from relay.hub.patience import Patience
 from relay.hub.permits import Permits
 from relay.hub.pressure import Pressure
@@ -184,6 +185,9 @@ class Hub:
 
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         return self._delivery.submit(submission, line=line)
+
+    def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
+        return self._delivery.submit_all(lines, tell)
 
     def message(self, id: str, *, wait: float = 0.0) -> Deferred[MessageView | None]:
         return Deferred.fromCoroutine(self._records.message(id, wait))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail
 
@@ -22,20 +22,36 @@ MAX_COUNT: Final = 20_000  #: writes that may wait
 MAX_BYTES: Final = 64 * 1024 * 1024
 
 
+#: Who waits, and for how many of the writes together; 0: for one, by itself.
+Waiter = tuple[Deferred[Any], int]
+
+
 class Batch:
     """Writes of one commit, with those who wait for them."""
 
-    __slots__ = ("answers", "bytes", "ops", "taken")
+    __slots__ = ("bytes", "ops", "taken", "waiters")
 
     def __init__(self) -> None:
         self.ops: list[Write] = []
-        self.answers: list[Deferred[Depth | Kept | None]] = []
+        self.waiters: list[Waiter] = []
         self.bytes = 0
         self.taken = False
 
     def takes(self, size: int) -> bool:
         """May another write of that size still go with these?"""
         return not self.taken and len(self.ops) < BATCH_COUNT and self.bytes + size <= BATCH_BYTES
+
+    def told(self, answers: Sequence[Answer]) -> None:
+        """Tell those who wait what came of each write. Those that were asked for together fail together."""
+        at = 0
+        for waiter, count in self.waiters:
+            part = answers[at : at + (count or 1)]
+            at += len(part)
+            error = next((answer for answer in part if isinstance(answer, StoreUnavailable)), None)
+            if error is not None:
+                waiter.errback(again(error))
+            else:
+                waiter.callback(part if count else part[0])
 
 
 class GroupCommit:
@@ -66,20 +82,27 @@ class GroupCommit:
 
     def write(self, op: Write) -> Deferred[Depth | Kept | None]:
         """Put it into the next commit. Fails with StoreOverloaded when too much waits."""
-        size = size_of(op)
-        if self._count >= MAX_COUNT or self._bytes + size > MAX_BYTES:
+        return self._add((op,), 0)
+
+    def write_all(self, ops: Sequence[Write]) -> Deferred[Sequence[Depth | Kept | None]]:
+        """The same for several, which are in the same commit however many they are: their answers cost one turn."""
+        return self._add(ops, len(ops))
+
+    def _add(self, ops: Sequence[Write], together: int) -> Deferred[Any]:
+        size = sum(map(size_of, ops))
+        if self._count + len(ops) > MAX_COUNT or self._bytes + size > MAX_BYTES:
             return fail(StoreOverloaded(f"{self._count} writes of {self._bytes} bytes wait for the disk: no more may"))
-        self._count += 1
+        self._count += len(ops)
         self._bytes += size
-        answer: Deferred[Depth | Kept | None] = Deferred()
+        answer: Deferred[Any] = Deferred()
         with self._lock:
             batch = self._batches[-1] if self._batches else None
             begun = batch is not None and batch.takes(size)
             if batch is None or not begun:
                 batch = Batch()
                 self._batches.append(batch)
-            batch.ops.append(op)
-            batch.answers.append(answer)
+            batch.ops.extend(ops)
+            batch.waiters.append((answer, together))
             batch.bytes += size
         if not begun:
             self._worker.post(partial(self._turn, batch))
@@ -95,11 +118,7 @@ class GroupCommit:
             return  # given up
         self._take_off(batch)
         self._settled()
-        for waiter, answer in zip(batch.answers, answers, strict=True):
-            if isinstance(answer, StoreUnavailable):
-                waiter.errback(again(answer))
-            else:
-                waiter.callback(answer)
+        batch.told(answers)
 
     def _take_off(self, batch: Batch) -> None:
         self._batches.popleft()
@@ -113,8 +132,7 @@ class GroupCommit:
             with self._lock:
                 batch.taken = True
             self._take_off(batch)
-            for waiter in batch.answers:
-                waiter.errback(again(error))
+            batch.told([error] * len(batch.ops))
 
 
 def size_of(op: Write) -> int:

@@ -76,6 +76,12 @@ class MemoryStore:
         """Make one change. A Put of an id that is kept already, queued or ended, changes nothing."""
         return self._answer(lambda: self._shelf.apply(op, self._wall()), op, held=self._holds[0])
 
+    def write_all(self, ops: Sequence[Write]) -> Deferred[Sequence[Depth | Kept | None]]:
+        """Make these changes, all or none."""
+        if not ops:
+            return succeed([])
+        return self._answer(lambda: [self._shelf.apply(op, self._wall()) for op in ops], ops[0], held=self._holds[0])
+
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Page]:
         """Read a piece of a queue."""
         return self._read(lambda: self._shelf.page(agent, after, before, now, limit, max_bytes))

@@ -83,6 +83,8 @@ def connect(path: str, vfs: str | None, *, writing: bool, busy_seconds: float) -
     if writing:
         connection.pragma("synchronous", "FULL")
         connection.pragma("wal_autocheckpoint", 0)
+        # Where a statement's rows may change what it reads they are laid aside: in memory, not in a file.
+        connection.pragma("temp_store", "MEMORY")
     return connection
 
 

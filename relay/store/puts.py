@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
-from relay.core.model import Kept, Key, Known, Past, Put, Standing
+from relay.core.model import Event, Kept, Key, Known, Past, Put, Standing
 from relay.core.ports import KeysFull
+from relay.store import timeline
 from relay.store.ending import no_room_for_callbacks
 from relay.store.finding import find
 from relay.store.rows import PUT_COLUMNS, Row, row_of
@@ -45,9 +47,19 @@ def put(work: Work, puts: Puts) -> None:
         puts = [(index, op) for index, op in puts if work.answers[index] is None]
         ended = supersede(work, [(index, op) for index, op in puts if op.supersedes])
         answer_known(work, {index: name for index, name in known.items() if ended.get(name[0], index) < index})
-    work.execute(PUT, [row_of(op.record, op.timeline) for _, op in puts])
+    work.execute(PUT, list(rows_of(puts)))
     for index, _ in puts:
         work.answers[index] = work.answers[index] or NOTHING_ELSE
+
+
+def rows_of(puts: Puts) -> Iterator[Row]:
+    """Their rows. Lines that came together have the same history, which is then written out once."""
+    events: tuple[Event, ...] = ()
+    lines = ""
+    for _, op in puts:
+        if op.timeline is not events:
+            events, lines = op.timeline, timeline.encode(op.timeline)
+        yield row_of(op.record, lines)
 
 
 def accept(work: Work, puts: Puts) -> Named:

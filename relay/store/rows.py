@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.core.model import Event, Form, Message, Past, Record, Status, Trials
+from relay.core.model import Form, Message, Past, Record, Status, Trials
 from relay.store import timeline
 from relay.store.checksum import checksum
 
@@ -45,8 +45,8 @@ _encode_headers = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
 
-def row_of(record: Record, events: tuple[Event, ...]) -> Row:
-    """The values of ``PUT_COLUMNS``."""
+def row_of(record: Record, lines: str) -> Row:
+    """The values of ``PUT_COLUMNS``; ``lines`` are its history."""
     message, trials = record.message, record.trials
     form = message.form.value
     headers = _encode_headers(message.headers) if message.headers else b""
@@ -79,7 +79,7 @@ def row_of(record: Record, events: tuple[Event, ...]) -> Row:
         headers.decode() if headers else None,
         message.publisher,
         message.callback,
-        timeline.encode(events) if events else "",
+        lines,
     )
 
 

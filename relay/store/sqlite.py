@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, fail
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
@@ -81,12 +82,8 @@ class SqliteStore:
         free = free_bytes or (lambda: free_on(os.path.dirname(path)))
         bounds = Bounds(key_count, callback_count)
         self._database = Database(path, free_bytes=free, bounds=bounds, vfs=vfs, busy_seconds=busy_seconds, tune=tune)
-        room = Room(
-            Reserve(f"{path}.reserve", reserve_bytes),
-            min_free=min_free_bytes,
-            free_bytes=free,
-            seconds=clock.seconds,
-        )
+        reserve = Reserve(f"{path}.reserve", reserve_bytes)
+        room = Room(reserve, min_free=min_free_bytes, free_bytes=free, seconds=clock.seconds)
         self._writer = Writer(self._database, room, self._health)
         self._writing = Worker("store-writer", reactor)
         self._reading = Worker("store-reader", reactor)
@@ -140,16 +137,13 @@ class SqliteStore:
             self._chores.stop()
             try:
                 for worker in (self._reading, self._copying):
-                    await self._patiently(worker.ask(lambda: None))
-                await self._patiently(self._writing.ask(self._writer.close))
+                    await worker.ask(lambda: None).addTimeout(CLOSE_SECONDS, self._clock)
+                await self._writing.ask(self._writer.close).addTimeout(CLOSE_SECONDS, self._clock)
             except TimeoutError:
                 self.log.error("the disk of {path} does not answer: it is left as it is", path=self._database.path)
                 self._group.give_up(StoreUnavailable("the store is closed"))
             finally:
                 self._end_workers()
-
-    def _patiently(self, done: Deferred[None]) -> Deferred[None]:
-        return done.addTimeout(CLOSE_SECONDS, self._clock)
 
     def _end_workers(self) -> None:
         for worker in (self._writing, self._reading, self._copying):
@@ -166,12 +160,18 @@ class SqliteStore:
 
         A Put of an id that is kept already, queued or ended, changes nothing.
         """
+        return self._change(partial(self._group.write, op))
+
+    def write_all(self, ops: Sequence[Write]) -> Deferred[Sequence[Depth | Kept | None]]:
+        """Make these changes, in one commit."""
+        return self._change(partial(self._group.write_all, ops)) if ops else succeed([])
+
+    def _change(self, begin: Callable[[], Deferred[T]]) -> Deferred[T]:
         if refusal := self._refusal():
             return fail(refusal)
-        answer = self._group.write(op)
-        if self._group.waiting == 1:
+        if not self._group.waiting:
             self._chores.writes(1)
-        return answer
+        return begin()
 
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Page]:
         """Read a piece of a queue."""

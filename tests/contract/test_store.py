@@ -311,3 +311,21 @@ async def test_an_agent_is_forgotten_after_thirty_days(store: AnyStore, make: Ma
     again, snapshot = await restarted(store, make)
     assert snapshot.seen == {"b": NOW + DAY}
     await again.close()
+
+
+# -- several changes with one answer
+
+
+@pytest_twisted.ensureDeferred
+async def test_changes_asked_for_together_are_made_in_order_and_each_is_answered(store: AnyStore) -> None:
+    kept = await store.write_all([Put(record(place)) for place in (1, 2, 3)])
+    assert list(kept) == [Kept()] * 3
+    assert await queue(store) == ["m1", "m2", "m3"]
+    ended = await store.write_all([End("desk", id, Status.DELIVERED) for id in ("m1", "nobody", "m3")])
+    assert list(ended) == [Depth(1, len(record(1).message.payload)), None, Depth(1, len(record(3).message.payload))]
+    assert await queue(store) == ["m2"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_changes_at_all_are_made_at_once(store: AnyStore) -> None:
+    assert list(await store.write_all([])) == []

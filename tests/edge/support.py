@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
@@ -184,6 +185,20 @@ class DeskFloor:
             return self.undecided[-1]
         return succeed(self.outcome(submission))
 
+    def submit_all(
+        self, lines: Sequence[Submission], tell: Callable[[int, Outcome | Problem], object]
+    ) -> Callable[[], object]:
+        works = []
+        for index, submission in enumerate(lines):
+            try:
+                work = self.submit(submission)
+            except Problem as problem:
+                tell(index, problem)
+            else:
+                works.append(work)
+                work.addErrback(lambda failure: failure.value).addCallback(partial(tell, index))
+        return partial(_cancel, works)
+
     def admit(self) -> None:
         if self.closed is not None:
             raise self.closed
@@ -208,6 +223,11 @@ class DeskFloor:
 
     def readiness(self) -> Readiness:
         return self.state
+
+
+def _cancel(works: Iterable[Deferred[Any]]) -> None:
+    for work in works:
+        work.cancel()
 
 
 def delivered(agent: str) -> Outcome:

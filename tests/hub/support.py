@@ -31,6 +31,13 @@ class Answer:
     outcome: Outcome | None = None
     problem: Problem | None = None
 
+    def is_(self, became: Outcome | Problem) -> None:
+        """That became of it."""
+        if isinstance(became, Problem):
+            self.problem = became
+        else:
+            self.outcome = became
+
     @property
     def known(self) -> bool:
         return self.outcome is not None or self.problem is not None
@@ -266,7 +273,10 @@ class Floor:
             answer.outcome = outcome
 
         submission = Submission(agent, body, content_type, form, wait, **fields)
-        work = Deferred.fromCoroutine(_await(self.hub.submit(submission, line=line)))
+        if line:
+            self.hub.submit_all([submission], lambda _, became: answer.is_(became))
+            return answer
+        work = Deferred.fromCoroutine(_await(self.hub.submit(submission)))
         work.addCallbacks(done, lambda failure: setattr(answer, "problem", failure.value))
         return answer
 

@@ -83,7 +83,7 @@ def _nothing_is_left(world: World) -> None:
     left = {name: world.store.depth(name) for name in names}
     assert set(left.values()) <= {NOTHING}, f"left in the queues: {left}"
     assert context.ledger.total == NOTHING
-    assert not any(context.ledger.unrecorded(name) for name in names)
+    assert not any(context.ledger.ends.count(name) for name in names)
     assert context.pressure.held == 0
     assert context.crowd.waiting == 0
     for end in world.ends:

@@ -120,13 +120,26 @@ class Shaky:
     def write(self, op: Write) -> Deferred[Any]:
         return self._call(op, lambda: self._write(op))
 
+    def write_all(self, ops: Sequence[Write]) -> Deferred[Any]:
+        """In one commit: a crash finds all of them or none."""
+        return self._call(ops[0], lambda: self._write_all(ops))
+
+    def _write_all(self, ops: Sequence[Write]) -> Any:
+        answers = at_once(self.inner.write_all(ops))
+        for op, answer in zip(ops, answers, strict=True):
+            self._note(op, answer)
+        return answers
+
     def _write(self, op: Write) -> Any:
         answer = at_once(self.inner.write(op))
+        self._note(op, answer)
+        return answer
+
+    def _note(self, op: Write, answer: Any) -> None:
         if isinstance(op, End) and isinstance(answer, Depth):
             self.ends[op.id] = op.status
         elif isinstance(op, Requeue) and answer is not None:
             self.ends.pop(op.id, None)
-        return answer
 
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Any]:
         return self._call(None, lambda: at_once(self.inner.page(agent, after, before, now, limit, max_bytes)))

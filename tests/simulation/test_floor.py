@@ -114,6 +114,23 @@ class FloorMachine(RuleBasedStateMachine):
         for _ in range(count):
             self.world.post(agent=agent, wait=0.0, ttl=ttl)
 
+    @rule(
+        lines=st.lists(
+            st.fixed_dictionaries(
+                {
+                    "agent": names,
+                    "wait": st.sampled_from([0.0, 5.0]),
+                    "ttl": st.sampled_from([None, None, 4.0]),
+                    "topic": st.sampled_from([None, None, None, "t"]),
+                }
+            ),
+            min_size=2,
+            max_size=6,
+        )
+    )
+    def post_together(self, lines: list[dict[str, Any]]) -> None:
+        self.world.post_together(lines)
+
     @precondition(lambda self: any(parcel.submission.key is not None for parcel in self.world.parcels))
     @rule(number=which, wait=st.sampled_from([0.0, 5.0]))
     def repeat(self, number: int, wait: float) -> None:

@@ -42,7 +42,7 @@ def _books(world: World) -> None:
     assert hub._context.pressure.held >= 0
     ledger = hub._context.ledger
     names = {parcel.submission.agent for parcel in world.parcels}
-    if world.store.calm and not any(ledger.unrecorded(name) for name in names):
+    if world.store.calm and not any(ledger.ends.count(name) for name in names):
         for name in names:
             assert ledger.depth(name) == world.store.depth(name), f"the ledger has miscounted {name}"
 

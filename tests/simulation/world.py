@@ -6,7 +6,7 @@ The world keeps its own books, of what was said on the wires and in the answers 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, cast
 
@@ -69,6 +69,7 @@ class World:
         self.wrong: list[str] = []
         globalLogPublisher.addObserver(self.failures)
         self._posting: Parcel | None = None
+        self._together: list[tuple[Parcel, Deferred[Outcome]]] | None = None
         self._graves: list[object] = []
         self._listen()
 
@@ -93,6 +94,22 @@ class World:
         self.parcels.append(parcel)
         self._submit(parcel, parcel.submission, line=line)
         return parcel
+
+    def post_together(self, fields: Iterable[dict[str, Any]]) -> None:
+        """Lines of a batch that came in one piece."""
+        self._together = []
+        for each in fields:
+            self.post(line=True, **each)
+        lines, self._together = self._together, None
+        assert lines is not None
+
+        def one_by_one() -> Iterator[Submission]:
+            for parcel, _ in lines:
+                self._posting = parcel  # it is accepted before the next one is asked for
+                yield parcel.submission
+
+        self.floor.hub.submit_all(cast(Any, one_by_one()), lambda n, became: _fire(lines[n][1], became))
+        self._posting = None
 
     def repeat(self, parcel: Parcel, submission: Submission) -> None:
         """The same POST again, perhaps with other manners."""
@@ -125,7 +142,13 @@ class World:
                 answer.problem = failure.value
                 self._refused(parcel, submission, failure.value)
 
-        work = hub.submit(submission, line=line)
+        work: Deferred[Outcome] = Deferred()
+        if self._together is not None:
+            self._together.append((parcel, work))
+        elif line:
+            hub.submit_all([submission], lambda _, became: _fire(work, became))
+        else:
+            hub.submit(submission).chainDeferred(work)
         work.addCallbacks(done, refused)
         work.addErrback(lambda failure: self.failures.found.append(failure.getTraceback()))
         self._posting = None
@@ -482,3 +505,10 @@ class World:
 
 async def wait_for(work: Any) -> None:
     await work
+
+
+def _fire(work: Deferred[Outcome], became: Outcome | Problem) -> None:
+    if isinstance(became, Problem):
+        work.errback(became)
+    else:
+        work.callback(became)

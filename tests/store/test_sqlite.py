@@ -60,6 +60,13 @@ async def test_a_commit_is_bounded(store: SqliteStore, disk: Disk) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_changes_asked_for_together_are_in_one_commit_however_many(store: SqliteStore, disk: Disk) -> None:
+    before = disk.commits
+    await store.write_all([Put(record(place)) for place in range(1, 2 * BATCH_COUNT)])
+    assert disk.commits - before == 1
+
+
+@pytest_twisted.ensureDeferred
 async def test_nothing_is_answered_before_its_sync(store: SqliteStore, disk: Disk) -> None:
     disk.hold()
     writes = [store.write(Put(record(1))), store.write(Put(record(2)))]

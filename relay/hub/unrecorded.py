@@ -1,0 +1,123 @@
+"""The ends that the store does not know yet: each is recorded, however long that takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from twisted.python.failure import Failure
+
+from relay.core.model import Depth, End, Kept, Revise, Status, Trials
+from relay.core.ports import StoreUnavailable
+from relay.hub.later import later
+
+if TYPE_CHECKING:
+    from relay.hub.ledger import Ledger
+
+AT_A_TIME = 1000  #: ends that could not be recorded and are tried again
+
+
+class Owed:
+    """An end that the store does not know yet."""
+
+    __slots__ = ("end", "recorded", "size")
+
+    def __init__(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
+        self.end = end
+        self.size = size
+        self.recorded = recorded
+
+
+class Unrecorded:
+    """A part of the ledger. What could not be recorded is tried again, once a second."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._owed: dict[str, dict[str, Owed]] = {}
+        self._failed: dict[Owed, None] = {}  #: of these the writes that failed; the others are under way
+        self._gathered: list[Owed] | None = None
+
+    def count(self, agent: str) -> int:
+        """How many of the agent's messages there are."""
+        return len(self._owed.get(agent, ()))
+
+    def end(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
+        """Record an end, however long that takes; ``recorded`` is called once, with whether the store had the message.
+
+        ``size`` is that of the payload where the message is known to be queued: it leaves the depth now.
+        """
+        if size is not None:
+            self._ledger.add(end.agent, Depth(-1, -size))
+        owed = Owed(end, size, recorded)
+        self._owed.setdefault(end.agent, {})[end.id] = owed
+        if self._gathered is None:
+            self._record([owed])
+        else:
+            self._gathered.append(owed)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """The ends that come meanwhile are recorded by one write: those of an ACK of many messages."""
+        if self._gathered is not None:
+            yield
+            return
+        self._gathered = []
+        try:
+            yield
+        finally:
+            gathered, self._gathered = self._gathered, None
+            self._record(gathered)
+
+    def ending(self, agent: str, id: str) -> Status | None:
+        """How that message ended, while this is being recorded."""
+        owed = self._owed.get(agent, {}).get(id)
+        return None if owed is None else owed.end.status
+
+    def when_recorded(self, agent: str, id: str, recorded: Callable[[bool], object]) -> None:
+        """The same for somebody else who asks about that end; at once, with True, if it is recorded already."""
+        owed = self._owed.get(agent, {}).get(id)
+        if owed is None:
+            recorded(True)
+            return
+        first = owed.recorded
+
+        def both(had: bool) -> None:
+            first(had)
+            recorded(had)
+
+        owed.recorded = both
+
+    def _record(self, owed: Sequence[Owed]) -> None:
+        if owed:
+            written = later(self._ledger.store.write_all([each.end for each in owed]))
+            written.addCallbacks(self._recorded, self._not_recorded, (owed,), errbackArgs=(owed,))
+            written.addErrback(self._ledger.swallow)
+
+    def _not_recorded(self, failure: Failure, owed: Sequence[Owed]) -> Failure:
+        if failure.check(StoreUnavailable):
+            self._failed.update(dict.fromkeys(owed))
+        return self._ledger.took_not(failure)
+
+    def _recorded(self, answers: Sequence[Depth | Kept | None], owed: Sequence[Owed]) -> None:
+        self._ledger.took(answers)
+        for left, each in zip(answers, owed, strict=True):
+            agent = each.end.agent
+            waiting = self._owed.get(agent, {})
+            if waiting.pop(each.end.id, None) is None:
+                continue
+            if not waiting:
+                del self._owed[agent]
+            if each.size is None and isinstance(left, Depth):
+                self._ledger.add(agent, Depth(-left.count, -left.bytes))
+            each.recorded(left is not None)
+
+    def try_again(self) -> None:
+        """Record what could not be recorded; ask a store that was away whether it is back. Called once a second."""
+        owed = list(itertools.islice(self._failed, AT_A_TIME))
+        for item in owed:
+            del self._failed[item]
+        self._record(owed)
+        if not owed and not self._ledger.up:
+            self._ledger.revise(Revise("", "", Trials()))
