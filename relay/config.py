@@ -16,6 +16,8 @@ from relay.kinds import Kind, choice, count, flag, rate, seconds, several, signi
 
 DAY: Final = 86400.0
 
+PLUGIN_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
 
 class ConfigError(Exception):
     """The settings cannot be used. The text is one line: the key, where it came from, its value, what is allowed."""
@@ -49,6 +51,9 @@ class Config:
     jwt_jwks: str = ""  #: a file or an https URL with a set of keys
     jwt_audience: tuple[str, ...] = ()  #: a token must be for one of these
     jwt_issuer: str = ""  #: a token must be by this one
+    plugin_path: tuple[str, ...] = ()  #: folders that hold plugins, beside what is installed
+    #: the tables of the plugins that are used, by their names, in order; their values are theirs to judge
+    extensions: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -92,6 +97,7 @@ SETTINGS: Final[dict[str, Kind]] = {
     "jwt_audience": several(text(r"[!-~]{1,255}", ""), "audiences without blanks, as tokens have them in aud"),
     "jwt_issuer": text(r"[!-~]{0,255}", "an issuer without blanks, as tokens have it in iss"),
     "auth_file": text(r"[^\0-\x1f]*", "the path of a token file, as `relay token new` writes it"),
+    "plugin_path": several(text(r"[^\0-\x1f]+", ""), "folders"),
 }
 
 SIZES: Final = {
@@ -151,32 +157,36 @@ def load(file: str | None, environ: Mapping[str, str], options: Mapping[str, Any
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for key, value, origin in _sources(file or environ.get("RELAY_CONFIG"), environ, options):
+    file = file or environ.get("RELAY_CONFIG")
+    table = _read(file) if file else {}
+    extensions = _extensions(table.pop("extensions", {}), f"in {file}", environ)
+    for key, value, origin in _sources(table, f"in {file}", environ, options):
         values[key] = _parsed(key, value, origin)
         origins[key] = origin
     limits = {key.removeprefix("limits."): values.pop(key) for key in list(values) if key.startswith("limits.")}
     if values.get("callback_secret_file"):
         more = _secrets(values["callback_secret_file"], origins["callback_secret_file"])
         values["callback_secret"] = (*values.get("callback_secret", ()), *more)
-    config = replace(Config(), **values, limits=replace(Limits(), **limits))
+    config = replace(Config(), **values, limits=replace(Limits(), **limits), extensions=extensions)
     _check(config, origins)
     return config
 
 
 def _sources(
-    file: str | None, environ: Mapping[str, str], options: Mapping[str, Any]
+    table: Mapping[str, Any], where: str, environ: Mapping[str, str], options: Mapping[str, Any]
 ) -> Iterable[tuple[str, Any, str]]:
-    """Every (key, value, origin) that was given; what comes later wins."""
-    if file:
-        for key, value in _read(file).items():
-            if key == "limits" and isinstance(value, dict):
-                yield from ((f"limits.{name}", limit, f"in {file}") for name, limit in value.items())
-            else:
-                yield key, value, f"in {file}"
+    """Every (key, value, origin) that was given, but for the plugins' own; what comes later wins."""
+    for key, value in table.items():
+        if key == "limits" and isinstance(value, dict):
+            yield from ((f"limits.{name}", limit, where) for name, limit in value.items())
+        else:
+            yield key, value, where
     for variable, value in environ.items():
         # An empty variable is how a compose file says that it has nothing to say.
         if value and variable.startswith("RELAY_") and not FOREIGN.fullmatch(variable):
             key = variable.removeprefix("RELAY_").lower()
+            if key.startswith("extensions_"):
+                continue
             if key.startswith("limits_"):
                 key = key.replace("_", ".", 1)
             yield key, value, f"in the environment as {variable}"
@@ -194,6 +204,35 @@ def _read(file: str) -> dict[str, Any]:
         raise ConfigError(f"config: {file} is not UTF-8 at byte {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"config: {file} is not TOML: {_one_line(str(error))}") from error
+
+
+def _extensions(tables: Any, where: str, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The tables ``[extensions.NAME]``, with what ``RELAY_EXTENSIONS_NAME_KEY`` sets in them."""
+    if not isinstance(tables, dict):
+        raise _refusal("extensions", where, repr(tables), "tables [extensions.NAME]")
+    found: dict[str, dict[str, Any]] = {}
+    for name, table in tables.items():
+        if not PLUGIN_NAME.fullmatch(name) or not isinstance(table, dict):
+            allowed = "a table whose name is that of a plugin: lower case letters, digits and '-'"
+            raise _refusal(f"extensions.{_shown(name)}", where, repr(table), allowed)
+        found[name] = dict(table)
+    for variable, value in environ.items():
+        if value and variable.startswith("RELAY_EXTENSIONS_"):
+            name, key = _plugin_key(variable.removeprefix("RELAY_EXTENSIONS_").lower(), found)
+            if not PLUGIN_NAME.fullmatch(name) or not key:
+                raise _refusal(variable, "in the environment", value, "RELAY_EXTENSIONS_NAME_KEY")
+            found.setdefault(name, {})[key] = value
+    return found
+
+
+def _plugin_key(words: str, known: Iterable[str]) -> tuple[str, str]:
+    """NAME and KEY: the longest name that has a table in the file (its '-' written as '_'), else the first word."""
+    for name in sorted(known, key=len, reverse=True):
+        start = name.replace("-", "_") + "_"
+        if words.startswith(start):
+            return name, words.removeprefix(start)
+    name, _, key = words.partition("_")
+    return name, key
 
 
 def _secrets(file: str, origin: str) -> tuple[bytes, ...]:
@@ -237,9 +276,15 @@ def _check(config: Config, origins: Mapping[str, str]) -> None:
             shown = " ".join(value) if isinstance(value, tuple) else value
             only = "only with keys: jwt_secret_file, jwt_key_file or jwt_jwks"
             raise _refusal(key, origins.get(key, "by default"), shown, only)
+    if not config.extensions:  # one of them may say who somebody is: that is seen when they are there
+        check_reach(config, config.authenticates, origins.get("listen", "by default"))
+
+
+def check_reach(config: Config, authenticates: bool, origin: str = "as configured") -> None:
+    """Others than this machine may reach the relay only if it asks who they are. Raises ConfigError."""
     for endpoint in config.listen:
-        if reach(endpoint) is Reach.OPEN and not (config.insecure_open or config.authenticates):
-            raise open_to_strangers(endpoint, origins.get("listen", "by default"))
+        if reach(endpoint) is Reach.OPEN and not (config.insecure_open or authenticates):
+            raise open_to_strangers(endpoint, origin)
 
 
 def open_to_strangers(endpoint: str, origin: str) -> ConfigError:

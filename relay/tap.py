@@ -6,16 +6,14 @@ import atexit
 import gc
 import os
 import random
-import re
 import resource
 import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import Any, Final, NoReturn
 
@@ -28,30 +26,28 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorFromThreads, IReactorPluggableNameResolver
 from twisted.logger import Logger
 from twisted.python import usage
-from twisted.web.client import Agent
 
 import relay
+from relay import builtin
 from relay.auth.audit import AuditLog
 from relay.auth.checkpoint import Checkpoint
-from relay.auth.fetch import fetch
-from relay.auth.jwt import JsonWebTokens
-from relay.auth.keys import BadKeys, from_jwks, from_pem, from_secret
 from relay.auth.open import OpenHouse
-from relay.auth.rings import FETCH_SECONDS, FileRing, KeyRing, UrlRing
-from relay.auth.tokens import TokenFile
 from relay.certificates import Certificates
-from relay.config import Config, ConfigError, load
+from relay.config import Config, ConfigError, check_reach, load
 from relay.core.counters import Counters
-from relay.core.ports import Audit, Authenticator, MessageStore, TokenProvider
-from relay.core.tokenfile import BadTokenFile
+from relay.core.limits import Limits
+from relay.core.ports import Audit, Authenticator
 from relay.daemon import Door, RelayService
 from relay.doorkeeper import Doorkeeper, descriptors_open
 from relay.edge.site import make_site
 from relay.edge.systemd import notify
 from relay.edge.webhook import WebhookSender, resolving
 from relay.endpoints import kind_of, with_backlog
+from relay.extensions.place import World
+from relay.extensions.roster import Roster
+from relay.extensions.settings import NotUsable
+from relay.extensions.tally import Tally
 from relay.hub.service import Hub
-from relay.store import open_store
 from relay.watch import Watch
 
 log = Logger()
@@ -117,6 +113,10 @@ class Options(usage.Options):
     def opt_callback_host(self, host: str) -> None:
         """A host that callbacks may go to; may be given again."""
         self.lists.setdefault("callback_host", []).append(host)
+
+    def opt_plugin_path(self, folder: str) -> None:
+        """A folder that holds plugins; may be given again."""
+        self.lists.setdefault("plugin_path", []).append(folder)
 
     def opt_jwt_audience(self, audience: str) -> None:
         """JSON Web Tokens must be for this audience (aud), or another that is named; may be given again."""
@@ -211,19 +211,61 @@ def makeService(options: Options) -> IService:
         config = load(options["config"], os.environ, options.settings())
         environ = os.environ
         return build(config, Process(environ.get("NOTIFY_SOCKET"), Watch(reactor), is_watched(environ)))
-    except ConfigError as error:
+    except (ConfigError, NotUsable) as error:
         sys.exit(f"relay: {error}")
 
 
 def build(config: Config, process: Process) -> RelayService:
-    """Join the rooms as ``config`` says. Raises ConfigError."""
+    """Join the rooms as ``config`` says. Raises ConfigError, NotUsable."""
     # Autobahn's timers ignore the reactor that they are given, and follow this one.
     txaio.tx.config.loop = reactor  # type: ignore[assignment]  # its type is read from its default, None
     counters = Counters()
     audit = AuditLog(config.limits.logged)
-    authenticator = make_authenticator(config, audit, process.watch)
-    hub = Hub(
-        store=make_store(config),
+    roster = make_roster(config, counters, audit, process.watch)
+    authenticator = make_authenticator(roster, config.limits, audit)
+    check_reach(config, authenticator.nobody is None)
+    hub = make_hub(config, roster, authenticator, audit, counters)
+    site = make_site(
+        hub=hub,
+        authenticator=authenticator,
+        audit=audit,
+        limits=config.limits,
+        ack_timeout=config.ack_timeout,
+        clock=reactor,
+        wall=time.time,
+        names=config.server_name,
+        origins=config.origin,
+        pass_headers=config.pass_header,
+        callback_hosts=config.callback_host,
+        counters=counters,
+        fast_door=config.fast_door,
+    )
+    roster.connect(hub)
+    site.noisy = False
+    keeper = Doorkeeper(config.limits, counters, most=descriptors_allowed, open_now=descriptors_open)
+    site.visitors.on_change = keeper.connections
+    hub.every_tick(keeper.look)
+    if process.watchdog:
+        hub.every_tick(lambda: process.notify("WATCHDOG=1"))
+    about = {"version": relay.__version__, "store": config.store, "who": who(config, authenticator)}
+    log.info("relay {version}, store {store}, {who}", **about)
+    return RelayService(
+        engine=hub,
+        factory=site,
+        doors=[make_door(text, process.watch) for text in config.listen],
+        surroundings=process,
+        clock=reactor,
+        patience=config.limits.drain_seconds + 2 * config.limits.close_seconds + GRACE,
+        strangers=config.insecure_open or authenticator.nobody is None,
+        companions=[process.watch],
+        when_open=keeper.watch,
+    )
+
+
+def make_hub(config: Config, roster: Roster, authenticator: Authenticator, audit: Audit, counters: Counters) -> Hub:
+    """The floor."""
+    return Hub(
+        store=roster.store(config.store),
         authenticator=authenticator,
         audit=audit,
         clock=reactor,
@@ -240,99 +282,32 @@ def build(config: Config, process: Process) -> RelayService:
         webhooks=make_sender(config),
         counters=counters,
     )
-    site = make_site(
-        hub=hub,
-        authenticator=authenticator,
-        audit=audit,
-        limits=config.limits,
-        ack_timeout=config.ack_timeout,
-        clock=reactor,
-        wall=time.time,
-        names=config.server_name,
-        origins=config.origin,
-        pass_headers=config.pass_header,
-        callback_hosts=config.callback_host,
-        counters=counters,
-        fast_door=config.fast_door,
-    )
-    site.noisy = False
-    keeper = Doorkeeper(config.limits, counters, most=descriptors_allowed, open_now=descriptors_open)
-    site.visitors.on_change = keeper.connections
-    hub.every_tick(keeper.look)
-    if process.watchdog:
-        hub.every_tick(lambda: process.notify("WATCHDOG=1"))
-    log.info("relay {version}, store {store}, {who}", version=relay.__version__, store=config.store, who=who(config))
-    return RelayService(
-        engine=hub,
-        factory=site,
-        doors=[make_door(text, process.watch) for text in config.listen],
-        surroundings=process,
-        clock=reactor,
-        patience=config.limits.drain_seconds + 2 * config.limits.close_seconds + GRACE,
-        strangers=config.insecure_open or config.authenticates,
-        companions=[process.watch],
-        when_open=keeper.watch,
-    )
 
 
-def who(config: Config) -> str:
+def who(config: Config, authenticator: Authenticator) -> str:
     """Who may connect, for the log."""
-    if config.authenticates:
+    if authenticator.nobody is None:
         return "everybody needs a token"
     return "no authentication: " + ("ANYBODY" if config.insecure_open else "only this machine") + " may connect"
 
 
-def make_authenticator(config: Config, audit: Audit, watch: Watch) -> Authenticator:
+def make_roster(config: Config, counters: Counters, audit: Audit, watch: Watch) -> Roster:
+    """The plugins that are configured."""
+
+    def add(look: Callable[[], object], reload: Callable[[], object]) -> None:
+        watch.looks.append(look)
+        watch.reloads.append(reload)
+
+    world = World(reactor, time.time, config.limits, audit, Tally(counters), add)
+    return Roster(builtin.catalogue(config.plugin_path), builtin.tables(config), world)
+
+
+def make_authenticator(roster: Roster, limits: Limits, audit: Audit) -> Authenticator:
     """Whoever says who may do what."""
-    providers: list[TokenProvider] = []
-    try:
-        if config.takes_jwt:
-            rings = make_rings(config)
-            watch.looks += [ring.look for ring in rings]
-            watch.reloads += [ring.reload for ring in rings]
-            cached, audience, issuer = config.limits.jwt_cached, config.jwt_audience, config.jwt_issuer
-            providers.append(JsonWebTokens(rings, wall=time.time, cached=cached, audience=audience, issuer=issuer))
-        if config.auth_file:
-            tokens = TokenFile(config.auth_file, wall=time.time, audit=audit)
-            watch.looks.append(tokens.look)
-            watch.reloads.append(tokens.reload)
-            providers.append(tokens)
-    except (BadKeys, BadTokenFile) as error:
-        raise ConfigError(str(error)) from error
+    providers = roster.providers()
     if not providers:
         return OpenHouse()
-    return Checkpoint(providers, clock=reactor, wall=time.time, limits=config.limits, audit=audit)
-
-
-def make_rings(config: Config) -> list[KeyRing]:
-    """Where the keys of JSON Web Tokens are. Raises BadKeys."""
-    rings: list[KeyRing] = []
-    if config.jwt_secret_file:
-        rings.append(FileRing("jwt_secret_file", config.jwt_secret_file, from_secret))
-    if config.jwt_key_file:
-        rings.append(FileRing("jwt_key_file", config.jwt_key_file, from_pem))
-    if re.match(r"https?://", config.jwt_jwks):
-        agent = Agent(reactor, connectTimeout=FETCH_SECONDS)
-        rings.append(UrlRing(config.jwt_jwks, partial(fetch, agent), reactor))
-    elif config.jwt_jwks:
-        rings.append(FileRing("jwt_jwks", config.jwt_jwks, partial(from_jwks, secrets=True)))
-    return rings
-
-
-def make_store(config: Config) -> MessageStore:
-    try:
-        return open_store(
-            config.store,
-            reactor=IReactorFromThreads(reactor),
-            clock=reactor,
-            wall=time.time,
-            reserve_bytes=config.store_reserve,
-            min_free_bytes=config.store_min_free,
-            key_count=config.limits.keys,
-            callback_count=config.limits.callbacks,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    return Checkpoint(providers, clock=reactor, wall=time.time, limits=limits, audit=audit)
 
 
 def make_sender(config: Config) -> WebhookSender:

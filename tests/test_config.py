@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.config import KINDS, LIMITS, SETTINGS, Config, ConfigError, load
+from relay.config import KINDS, LIMITS, SETTINGS, Config, ConfigError, check_reach, load
 from relay.core.limits import MIB, Limits
 
 Written = Callable[[str], str]
@@ -257,14 +257,14 @@ def test_this_machine_may_and_what_only_the_socket_can_tell_is_judged_there(endp
 
 
 def test_every_setting_can_be_set_and_every_limit_has_a_setting() -> None:
-    assert {each.name for each in fields(Config)} - {"limits"} == set(SETTINGS)
+    assert {each.name for each in fields(Config)} - {"limits", "extensions"} == set(SETTINGS)
     assert {f"limits.{each.name}" for each in fields(Limits)} == set(LIMITS)
 
 
 def test_every_default_is_itself_allowed() -> None:
     defaults = Config()
     for each in fields(Config):
-        if each.name not in ("limits", "node"):
+        if each.name not in ("limits", "node", "extensions"):
             value = getattr(defaults, each.name)
             assert SETTINGS[each.name].parse(value) == value
     for each in fields(Limits):
@@ -324,6 +324,58 @@ def test_the_example_configuration_names_every_key_with_its_default(tmp_path: Pa
     head, _, limits = spelled_out.partition("[limits]")
     assert set(re.findall(r"(?m)^([a-z_]+) = ", head)) == set(SETTINGS)
     assert {f"limits.{name}" for name in re.findall(r"(?m)^([a-z_]+) = ", limits)} == set(LIMITS)
+
+
+# -- plugins
+
+
+def extended(tmp_path: Path, text: str, **environ: str) -> dict[str, dict[str, Any]]:
+    file = tmp_path / "relay.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(str(file), environ, {}).extensions
+
+
+def test_the_tables_of_plugins_keep_their_order_and_their_values(tmp_path: Path) -> None:
+    tables = extended(
+        tmp_path, "[extensions.zeta]\n[extensions.alpha]\nlist = [1, 2]\n[extensions.alpha.inner]\nx = 1\n"
+    )
+    assert list(tables.items()) == [("zeta", {}), ("alpha", {"list": [1, 2], "inner": {"x": 1}})]
+
+
+def test_the_environment_sets_keys_of_plugins_and_wins(tmp_path: Path) -> None:
+    tables = extended(
+        tmp_path,
+        "[extensions.my-filter]\nword = 'a'\n[extensions.my]\n",
+        RELAY_EXTENSIONS_MY_FILTER_WORD="b",
+        RELAY_EXTENSIONS_MY_URL="c",
+        RELAY_EXTENSIONS_HOOK_URL="https://example.org/",
+        RELAY_EXTENSIONS_HOOK_TOKEN="",
+    )
+    assert tables == {"my-filter": {"word": "b"}, "my": {"url": "c"}, "hook": {"url": "https://example.org/"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "said"),
+    [
+        ("extensions = 5", {}, "extensions (in "),
+        ("[extensions]\nredact = true", {}, "extensions.redact (in "),
+        ("[extensions.Redact]", {}, "extensions.Redact (in "),
+        ("", {"RELAY_EXTENSIONS_REDACT": "x"}, "RELAY_EXTENSIONS_REDACT (in the environment)"),
+    ],
+)
+def test_what_is_no_table_of_a_plugin_is_refused(tmp_path: Path, text: str, environ: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        extended(tmp_path, text, **environ)
+    assert str(refused.value).startswith(said)
+
+
+def test_who_may_be_reached_by_strangers_is_judged_later_when_a_plugin_may_ask_who_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('listen = ["tcp:8080"]\n[extensions.ldap]\n', encoding="utf-8")
+    config = load(str(file), {}, {})
+    check_reach(config, authenticates=True)
+    with pytest.raises(ConfigError, match="tcp:8080"):
+        check_reach(config, authenticates=False)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(KINDS)), st.one_of(st.text(), st.floats(), st.integers(), st.booleans())))

@@ -23,7 +23,7 @@ ARROWS = {
     "auth": {"core"},
     "edge": {"hub", "auth", "core"},
     "client": {"core"},
-    "extensions": {"core"},
+    "extensions": {"core", "kinds"},
     "plugins": set(),
     # the hall: what the staircase stands on
     "kinds": {"core"},
@@ -31,6 +31,7 @@ ARROWS = {
     "config": {"core", "kinds", "endpoints"},
     "certificates": {"endpoints"},
     "doorkeeper": {"core"},
+    "builtin": {"auth", "store", "core", "config", "extensions", "plugins"},
     "watch": set(),
     "daemon": {"core", "endpoints"},
     "tap": {
@@ -40,6 +41,8 @@ ARROWS = {
         "fabric",
         "auth",
         "core",
+        "extensions",
+        "builtin",
         "certificates",
         "config",
         "daemon",

@@ -93,6 +93,10 @@ class Limits:
     auth_delay: float = 1.0  #: … are answered so much later
     auth_addresses: int = 10_000  #: whose failures are counted
     jwt_cached: int = 10_000  #: tokens that need no second look until they expire
+    # plugins
+    extension_seconds: float = 5.0  #: that a plugin may take for one message, notice or request
+    extension_queue: int = 1000  #: notices that wait for one listener; messages that wait for filters
+    extension_failures: int = 20  #: in a row: then a listener is switched off
     # batches
     undecided: int = 1000  #: lines of a batch, or publications of a session
     undecided_bytes: int = 16 * MIB

@@ -15,6 +15,7 @@ from relay.core.model import (
     Depth,
     Kept,
     Letter,
+    Message,
     MessageView,
     Notice,
     Outcome,
@@ -197,6 +198,26 @@ class Audit(Protocol):
         """One line. ``event`` is a word; fields are strings and numbers, and never payloads or secrets."""
 
 
+class FilterFailed(Exception):
+    """A filter could not say what becomes of a message. The text names it."""
+
+
+class MessageFilters(Protocol):
+    """What may change a message, or refuse it, on its way in and before it is sent."""
+
+    def ingest(self, submission: Submission) -> Submission | Awaitable[Submission]:
+        """What is accepted in its place, at once or within ``extension_seconds`` of the limits for each filter.
+
+        Raises Problem, or the Awaitable does: it is refused.
+        """
+
+    def before_send(self, message: Message) -> Message:
+        """What is sent in its place, under the same id; one for another agent is handed in there.
+
+        Raises Problem: it is refused, and ends ``rejected``. Raises FilterFailed: it is tried again later.
+        """
+
+
 class AgentTransport(Protocol):
     """What a session may do to its wire. No call raises, whatever the state of the connection."""
 
@@ -306,10 +327,13 @@ class Floor(Protocol):
     def admit_agent(self) -> None:
         """May one more connection come in that will register? Raises Problem (``draining``, ``overloaded``)."""
 
-    def converse(self, transport: AgentTransport, token: str | None = None) -> AgentConversation:
+    def converse(
+        self, transport: AgentTransport, token: str | None = None, *, grant: Grant | None = None
+    ) -> AgentConversation:
         """A WebSocket was opened: who is told of its frames. The time to register starts now.
 
-        ``token`` came with the upgrade; it counts unless ``register`` brings another.
+        ``token`` came with the upgrade; it counts unless ``register`` brings another. ``grant`` is that of an agent
+        within this process, which nobody asks for a token.
         """
 
     def agents(self, *, connected: bool | None, prefix: str, after: str, limit: int) -> Awaitable[list[AgentView]]:

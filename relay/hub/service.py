@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from relay.core import policy
+from relay.core.access import Grant
 from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.model import AgentView, Letter, MessageView, Outcome, Readiness, Reason, Submission
@@ -227,8 +228,11 @@ class Hub:
             detail, later = "too many connections hold no agent yet", self._registry.spread()
             raise Problem("overloaded", detail, retry_after=later, limit="unregistered")
 
-    def converse(self, transport: AgentTransport, token: str | None = None) -> AgentConversation:
+    def converse(
+        self, transport: AgentTransport, token: str | None = None, *, grant: Grant | None = None
+    ) -> AgentConversation:
         session = AgentSession(transport, self._context, self._couriers, self._delivery, self._registry, token)
+        session.vouched = grant
         self._registry.sessions.add(session)
         return session
 
