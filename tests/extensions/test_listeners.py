@@ -144,7 +144,7 @@ def test_of_many_notices_others_get_their_turn_in_between() -> None:
     party = Party(heard.append)
     for _ in range(250):
         party.bulletin.tell("message.sent", "desk-1")
-    [turn] = party.clock.getDelayedCalls()
+    turn: Any = party.clock.getDelayedCalls()[0]
     turn.cancel()
     turn.func()
     assert len(heard) == 100
