@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError, maybeDeferred
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, TimeoutError, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
@@ -97,10 +97,12 @@ class RelayService(Service):
     strangers: bool  #: may others than this machine reach a door?
     when_open: Callable[[Sequence[IListeningPort]], object] = lambda ports: None  #: told all doors, once they are open
     companions: Sequence[Companion] = ()
+    services: Sequence[tuple[str, IService]] = ()  #: of plugins, by their names
     name: str = "relay"
     state: State = State.IDLE
     started: Deferred[None] = field(default_factory=Deferred)
     ports: list[IListeningPort] = field(default_factory=list)
+    _begun: list[tuple[str, IService]] = field(default_factory=list)
 
     def startService(self) -> None:
         Service.startService(self)
@@ -118,6 +120,10 @@ class RelayService(Service):
         if self.state is not State.STARTING:
             # Stopped meanwhile: no door may open any more.
             return
+        for name, service in self.services:
+            await self._begin(name, service)
+        if self.state is not State.STARTING:
+            return
         self.state = State.OPEN
         for companion in self.companions:
             companion.start()
@@ -125,6 +131,13 @@ class RelayService(Service):
             await self._open(door)
         self.when_open(self.ports)
         self.surroundings.notify("READY=1")
+
+    async def _begin(self, name: str, service: IService) -> None:
+        self._begun.append((name, service))
+        try:
+            await _within(START_SECONDS, maybeDeferred(service.startService), self.clock)
+        except Exception as error:
+            raise Refused(f"plugin {name} does not start: {type(error).__name__}: {error}") from error
 
     async def _open(self, door: Door) -> None:
         try:
@@ -159,6 +172,8 @@ class RelayService(Service):
         before, self.state = self.state, State.STOPPING
         if before is State.STARTING:
             await self._step("starting", lambda: self.started)
+        # While agents are still here: what a plugin hands in now is delivered, and nothing comes of it later.
+        await gatherResults([Deferred.fromCoroutine(self._end(*each)) for each in self._begun])
         if before is State.OPEN:
             await self._step("draining", self.engine.drain)
         while self.ports:
@@ -168,6 +183,10 @@ class RelayService(Service):
         if before is not State.IDLE:
             await self._step("closing the store", self.engine.close)
         self.state = State.STOPPED
+
+    async def _end(self, name: str, service: IService) -> None:
+        if service.running:
+            await self._step(f"stopping the plugin {name}", lambda: maybeDeferred(service.stopService))
 
     async def _step(self, what: str, call: Callable[[], Any]) -> None:
         try:

@@ -39,6 +39,7 @@ from relay.core.limits import Limits
 from relay.core.ports import Audit, Authenticator
 from relay.daemon import Door, RelayService
 from relay.doorkeeper import Doorkeeper, descriptors_open
+from relay.edge.annex import SCOPES, Annex, Room
 from relay.edge.site import make_site
 from relay.edge.systemd import notify
 from relay.edge.webhook import WebhookSender, resolving
@@ -239,6 +240,7 @@ def build(config: Config, process: Process) -> RelayService:
         callback_hosts=config.callback_host,
         counters=counters,
         fast_door=config.fast_door,
+        annex=make_annex(roster, config.limits),
     )
     roster.connect(hub)
     site.noisy = False
@@ -258,6 +260,7 @@ def build(config: Config, process: Process) -> RelayService:
         patience=config.limits.drain_seconds + 2 * config.limits.close_seconds + GRACE,
         strangers=config.insecure_open or authenticator.nobody is None,
         companions=[process.watch],
+        services=roster.services(),
         when_open=keeper.watch,
     )
 
@@ -281,6 +284,7 @@ def make_hub(config: Config, roster: Roster, authenticator: Authenticator, audit
         callback_hosts=config.callback_host,
         webhooks=make_sender(config),
         counters=counters,
+        filters=roster.filters(),
     )
 
 
@@ -308,6 +312,15 @@ def make_authenticator(roster: Roster, limits: Limits, audit: Audit) -> Authenti
     if not providers:
         return OpenHouse()
     return Checkpoint(providers, clock=reactor, wall=time.time, limits=limits, audit=audit)
+
+
+def make_annex(roster: Roster, limits: Limits) -> Annex:
+    """What plugins add to the calls over HTTP."""
+    rooms = [
+        Room(each.name, SCOPES[each.plugin.scope], app, each.health.failed, each.health.worked)
+        for each, app in roster.apps()
+    ]
+    return Annex(rooms, limits, reactor, roster.states)
 
 
 def make_sender(config: Config) -> WebhookSender:

@@ -33,6 +33,7 @@ ARROWS = {
     "doorkeeper": {"core"},
     "builtin": {"auth", "store", "core", "config", "extensions", "plugins"},
     "watch": set(),
+    "listing": {"builtin", "config", "extensions"},
     "daemon": {"core", "endpoints"},
     "tap": {
         "edge",

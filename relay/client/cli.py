@@ -23,6 +23,7 @@ from relay.client.commands.dead import dead
 from relay.client.commands.events import events
 from relay.client.commands.listen import listen
 from relay.client.commands.messages import cancel, status
+from relay.client.commands.plugins import plugins
 from relay.client.commands.queue import queue
 from relay.client.commands.send import send
 from relay.client.commands.serve import serve
@@ -117,7 +118,7 @@ def relay(context: click.Context, verbose: bool) -> None:
         context.obj = partial(run_on_reactor, verbose=verbose)
 
 
-for command in (send, listen, status, cancel, agents, disconnect, queue, dead, events, token, serve):
+for command in (send, listen, status, cancel, agents, disconnect, queue, dead, events, token, plugins, serve):
     relay.add_command(command)
 
 

@@ -106,6 +106,7 @@ class Need(enum.Enum):
     PUBLISH = "publish to the agent"
     LINES = "publish"  #: to some agent; each line is asked for its own
     AGENT = "be the agent"
+    SOME_AGENT = "agent"  #: be some agent
     VIEW = "publish to the agent, or admin"  #: without admin it sees less
     OWN = "publish, or admin"  #: without admin it sees its own messages only
     ADMIN = "admin"
@@ -125,6 +126,8 @@ def _allowed(need: Need, grant: Grant, agent: str) -> bool:
             return grant.may_publish(agent)
         case Need.AGENT:
             return grant.may_be(agent)
+        case Need.SOME_AGENT:
+            return bool(grant.agent)
         case Need.VIEW:
             return grant.admin or grant.may_publish(agent)
         case Need.LINES:

@@ -91,8 +91,7 @@ class Line:
 
     def sent(self, step: Send, trials: Trials) -> Entry:
         """It was sent just now; ``trials`` include that send. Returns its entry."""
-        self.fly(entry := self.unsendable(step), trials)
-        return entry
+        return self.fly(self.unsendable(step), trials)
 
     def unsendable(self, step: Send) -> Entry:
         """It is not sent after all, but ends (expired, too large). Returns its entry, for ``end``."""
@@ -105,13 +104,14 @@ class Line:
         self.topics.describe(entry, item)
         return entry
 
-    def fly(self, entry: Entry, trials: Trials) -> None:
-        """It was sent just now: at once if it was accepted just now, with nothing ahead of it."""
+    def fly(self, entry: Entry, trials: Trials) -> Entry:
+        """It was sent just now: at once if it was accepted just now, with nothing ahead of it. Returns it."""
         self.tail.take_out(entry)
         entry.phase, entry.trials = Phase.FLYING, trials
         if entry.saved is Saved.YES:
             entry.message = None
         self.flying += 1
+        return entry
 
     def saved(self, entry: Entry) -> None:
         """Its write to the store is done."""

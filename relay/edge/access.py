@@ -52,10 +52,18 @@ class _Held:
 class AccessDoor:
     """Decides by the head alone whether a request may go on. ``wall`` gives the Unix time."""
 
-    def __init__(self, authenticator: Authenticator, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        annex: Callable[[bytes], Need] = lambda path: Need.TOKEN,
+    ) -> None:
+        """``annex`` says what a path of a plugin's needs."""
         self._authenticator = authenticator
         self._clock = clock
         self._wall = wall
+        self._annex = annex
         self._open: dict[DoorRequest, _Held] = {}
         authenticator.on_change(self._look_again)
 
@@ -64,7 +72,7 @@ class AccessDoor:
 
         Raises Problem, or fails with it: ``unauthenticated``, ``forbidden``, ``invalid-agent-id``, ``overloaded``.
         """
-        need, segment = needed(request.method, request.path)
+        need, segment = self._needed(request)
         if need is Need.NOTHING:
             return NOBODY
         nobody = self._authenticator.nobody
@@ -87,7 +95,13 @@ class AccessDoor:
         if grant is None or grant.ended(self._wall()):
             raise Problem("unauthenticated", "the token was revoked, or has expired, before the request was whole")
         if grant is not request.grant:
-            request.grant = _checked(grant, *needed(request.method, request.path))
+            request.grant = _checked(grant, *self._needed(request))
+
+    def _needed(self, request: DoorRequest) -> tuple[Need, str]:
+        need, segment = needed(request.method, request.path)
+        if need is Need.TOKEN and request.path.startswith(b"/x/"):
+            need = self._annex(request.path)
+        return need, segment
 
     # -- answers that go on for long
 
@@ -112,7 +126,7 @@ class AccessDoor:
         for request, held in list(self._open.items()):
             grant = self._authenticator.still(request.grant)
             try:
-                request.grant = _checked(grant or NOBODY, *needed(request.method, request.path))
+                request.grant = _checked(grant or NOBODY, *self._needed(request))
             except Problem:
                 self._cut(request)
                 continue

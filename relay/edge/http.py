@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401  # werkzeug asks for it at the first request, when no file may be left to read it
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from klein import Klein
@@ -18,7 +18,7 @@ from werkzeug.routing import BaseConverter
 from relay.core import payload, policy
 from relay.core.access import may_see
 from relay.core.limits import Limits
-from relay.core.model import MessageView, Submission
+from relay.core.model import MessageView, Readiness, Submission
 from relay.core.ports import Audit, Floor
 from relay.core.problems import Problem
 from relay.edge import asked, members, openapi, prefer, query
@@ -60,6 +60,7 @@ class HttpDoor:
         *,
         pass_headers: frozenset[str] = frozenset(),
         callback_hosts: frozenset[str] = frozenset(),
+        plugins: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
         self._hub = hub
         self._audit = audit
@@ -69,6 +70,7 @@ class HttpDoor:
         self._polls = PollDoor(hub, limits, clock, visitors)
         self._pass_headers = pass_headers
         self._callback_hosts = callback_hosts
+        self._plugins = plugins
 
     @app.route("/v1/agents/<segment:agent>/messages", methods=["POST"])
     async def submit(self, request: DoorRequest, agent: str) -> bytes:
@@ -226,10 +228,7 @@ class HttpDoor:
 
     @app.route("/readyz", methods=["GET"])
     def readiness(self, request: DoorRequest) -> bytes:
-        state = self._hub.readiness()
-        if not state.ready:
-            raise Problem(state.why, "the relay accepts no messages now", durable=state.durable)
-        return request.prepare(in_json(200, {"status": "ready", "durable": state.durable}))
+        return request.prepare(ready(self._hub.readiness(), request, self._plugins))
 
     @app.route("/openapi.json", methods=["GET"])
     def openapi(self, request: DoorRequest) -> bytes:
@@ -240,6 +239,14 @@ class HttpDoor:
         # One handler for all: Klein asks them in the order in which they were registered, not the nearest first.
         assert isinstance(request, DoorRequest)
         return request.prepare(refusal(failure, request.method))
+
+
+def ready(state: Readiness, request: DoorRequest, plugins: Callable[[], list[dict[str, Any]]]) -> Answer:
+    """Can the relay accept now? With ``?verbose`` also how its plugins do. Raises Problem."""
+    more: dict[str, Any] = {"plugins": plugins()} if request.query.partition(b"=")[0] == b"verbose" else {}
+    if not state.ready:
+        raise Problem(state.why, "the relay accepts no messages now", durable=state.durable, **more)
+    return in_json(200, {"status": "ready", "durable": state.durable, **more})
 
 
 async def own(hub: Floor, request: DoorRequest, id: str) -> MessageView:

@@ -15,6 +15,7 @@ from relay.core.limits import Limits
 from relay.core.ports import Audit, Authenticator, Floor
 from relay.core.problems import Problem
 from relay.edge.access import AccessDoor
+from relay.edge.annex import PREFIX, Annex
 from relay.edge.answer import of_problem
 from relay.edge.batch import BatchDoor, Settings
 from relay.edge.channel import DoorChannel
@@ -32,10 +33,11 @@ class Doors(Resource):
 
     isLeaf = True
 
-    def __init__(self, http: HttpDoor, upgrade: UpgradeDoor) -> None:
+    def __init__(self, http: HttpDoor, upgrade: UpgradeDoor, annex: Annex) -> None:
         super().__init__()
         self._http = http.app.resource()
         self._upgrade = upgrade
+        self._annex = annex
 
     def render(self, request: DoorRequest) -> int:
         if request.path == b"/v1/connect":
@@ -43,6 +45,8 @@ class Doors(Resource):
         elif request.path.startswith(b"//"):
             # The router would take the first of them for none.
             request.answer(of_problem(Problem("not-found", "there is nothing at this path")))
+        elif request.path.startswith(PREFIX):
+            self._annex.render(request)
         else:
             self._http.render(request)
         return NOT_DONE_YET
@@ -117,27 +121,39 @@ def make_site(
     callback_hosts: Sequence[str] = (),
     counters: Counters | None = None,
     fast_door: bool = True,
+    annex: Annex | None = None,
 ) -> DoorSite:
     """The factory that any number of ports listen with.
 
     ``ack_timeout`` is the publishers' default wait in seconds; ``wall`` gives the Unix time; ``names`` are host names
     that the relay answers to beside addresses and localhost, as long as nobody needs a token; ``origins`` are those of
     web pages that may use it; ``counters`` are told which limits were reached; ``fast_door``: take the plain case by
-    the hot path (``edge.fast``).
+    the hot path (``edge.fast``); ``annex`` has what plugins add.
     """
     counters = counters or Counters()
     visitors = Visitors(limits, clock, counters)
     passed_on, hosts = frozenset(name.lower() for name in pass_headers), frozenset(callback_hosts)
-    http = HttpDoor(hub, audit, limits, ack_timeout, clock, visitors, pass_headers=passed_on, callback_hosts=hosts)
+    annex = annex or Annex((), limits, clock)
+    http = HttpDoor(
+        hub,
+        audit,
+        limits,
+        ack_timeout,
+        clock,
+        visitors,
+        pass_headers=passed_on,
+        callback_hosts=hosts,
+        plugins=annex.states,
+    )
     kind = FastProtocol if fast_door else AgentProtocol
-    doors = Doors(http, UpgradeDoor(hub, limits, clock, visitors, counters, kind))
+    doors = Doors(http, UpgradeDoor(hub, limits, clock, visitors, counters, kind), annex)
     batches = BatchDoor(hub, limits, clock, Settings(ack_timeout, hosts))
     # Who has to bring a token is safe from pages that pretend to be here: their visitors' browsers have none for them.
     guard = Guard(names=names, origins=origins, any_name=authenticator.nobody is None)
     return DoorSite(
         doors,
         guard=guard,
-        access=AccessDoor(authenticator, clock, wall),
+        access=AccessDoor(authenticator, clock, wall, annex.need),
         batches=batches,
         visitors=visitors,
         counters=counters,

@@ -105,11 +105,12 @@ class InsideWire:
     def alive(self) -> bool | None:
         return not self._over
 
-    def send(self, frame: bytes) -> None:
-        self._taken += len(frame)
-        if not self._over:
-            # In a turn of its own: who sends is in the middle of something.
-            self._clock.callLater(0, self._receive, _frame.decode(frame))
+    def send(self, *frames: bytes) -> None:
+        for frame in frames:
+            self._taken += len(frame)
+            if not self._over:
+                # In a turn of its own: who sends is in the middle of something.
+                self._clock.callLater(0, self._receive, _frame.decode(frame))
 
     def ping(self) -> None:
         if not self._over:

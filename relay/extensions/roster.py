@@ -25,6 +25,9 @@ from relay.extensions.place import Place, World
 from relay.extensions.providers import Provider
 from relay.extensions.settings import NotUsable, SettingsError, said
 
+#: who may call what a plugin adds over HTTP
+SCOPES = ("none", "publish", "agent", "admin")
+
 #: the interface of a listener -> how the events begin that it is told
 PREFIXES = {ISessionListenerPlugin: "agent.", IDeliveryListenerPlugin: "message."}
 
@@ -119,7 +122,12 @@ class Roster:
 
     def apps(self) -> list[tuple[Enlisted, Any]]:
         """Klein applications, for ``/x/NAME/``."""
-        return [(each, self._made(each, "app")) for each in self.providing(IHttpPlugin)]
+        enlisted = self.providing(IHttpPlugin)
+        for each in enlisted:
+            if each.plugin.scope not in SCOPES:
+                allowed = ", ".join(SCOPES)
+                raise NotUsable(f"extensions.{each.name}: its scope is {each.plugin.scope!r}; allowed: {allowed}")
+        return [(each, self._made(each, "app")) for each in enlisted]
 
     def services(self) -> list[tuple[str, Any]]:
         """(name, service) of those that live as long as the relay."""

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from functools import partial
 
 from relay.core import policy
-from relay.core.entry import Entry, Phase, Saved
-from relay.core.model import Reason, Status
+from relay.core.entry import Phase
+from relay.core.model import Status
 from relay.core.wire import LONGEST_NACK_DELAY, Nack
+from relay.hub import putoff
 from relay.hub.courier import Courier
 from relay.hub.ends import Then, nothing
 
@@ -89,23 +90,8 @@ def refuse(courier: Courier, nack: Nack) -> None:
             pause = policy.nack_pause(1) if delay is None else delay
             courier.line.defer(nack.id, courier.context.wall() + pause)
         elif entry is not None and entry.phase is Phase.FLYING:
-            _again_later(courier, entry, delay, nack.reason)
+            putoff.put_off(courier, entry, delay, nack.reason)
     courier.pump()
-
-
-def _again_later(courier: Courier, entry: Entry, delay: float | None, reason: str | None) -> None:
-    now = courier.context.wall()
-    if courier.lapses(entry):
-        return
-    trials = policy.nacked(entry.trials, now, delay)
-    if policy.is_dead(trials, now, courier.context.limits):
-        courier.end(entry, Status.DEAD, "attempts")
-        return
-    entry.events.append(courier.context.chronicle.event("nacked", detail=reason))
-    courier.line.rest(entry, trials)
-    if entry.saved is not Saved.NO:
-        courier.revise(entry)
-    courier.acks.give_up(entry.id, Reason.NACKED)
 
 
 def still_working(courier: Courier, ids: Sequence[str]) -> None:

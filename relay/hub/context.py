@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -18,6 +19,9 @@ from relay.hub.chronicle import Chronicle
 from relay.hub.ledger import Ledger
 from relay.hub.patience import Patience
 from relay.hub.pressure import Pressure
+
+if TYPE_CHECKING:
+    from relay.hub.screen import Screen
 
 CHANCES = 64  #: asked for at a time: the kernel's are a system call each time
 
@@ -43,6 +47,8 @@ class Context:
     ack_timeout: float = 5.0  #: seconds, the publishers' default wait
     callback_hosts: frozenset[str] = frozenset()  #: hosts that callbacks may go to
     key_secret: bytes = b""  #: ids of messages with a key are derived with it, and sessions' names proved
+
+    screen: Screen | None = None  #: filters before a message is sent, if there are any
 
     chances: list[int] = field(default_factory=list)  #: of ids to come
 

@@ -70,10 +70,13 @@ class Courier:
 
     def send_directly(self, entry: Entry) -> None:
         """Send what was just accepted, with nothing ahead of it. It may end at once, being too large for the agent."""
-        assert entry.message is not None
+        screen, message = self.context.screen, entry.message
+        assert message is not None and self.outlet is not None
+        passed = message if screen is None else screen.passed(self, message, lambda: self.line.fly(entry, entry.trials))
+        if passed is None:
+            return self._set_alarm()
         trials = policy.sent_once_more(entry.trials)
-        assert self.outlet is not None
-        if self.outlet.send(entry.message, trials.attempts, queued=False):
+        if self.outlet.send(passed, trials.attempts, queued=False):
             self.line.fly(entry, trials)
             self.was_sent(entry)
             self.outlet.flush()
@@ -141,8 +144,12 @@ class Courier:
             return True
         if not outlet.takes(wire.estimate(message)):
             return False
+        screen = self.context.screen
+        passed = message if screen is None else screen.passed(self, message, lambda: self.line.sent(step, step.trials))
+        if passed is None:
+            return True
         trials = policy.sent_once_more(step.trials)
-        if outlet.send(message, trials.attempts, queued=True):
+        if outlet.send(passed, trials.attempts, queued=True):
             self.was_sent(self.line.sent(step, trials))
         else:
             self.end(self.line.unsendable(step), Status.REJECTED, "too-large-for-agent")
@@ -172,16 +179,6 @@ class Courier:
     ) -> None:
         """The same for a message that perhaps only the disk has."""
         ends.end_unseen(self, End(self.agent, id, status, reason, reply=reply), then)
-
-    def lapses(self, entry: Entry) -> bool:
-        """Instead of being sent again: has it expired, or was it replaced in flight? Then it ends now."""
-        if entry.expires_at <= self.context.wall():
-            self.end(entry, Status.EXPIRED, "expired")
-        elif entry.replaced_by:
-            self.end(entry, Status.REPLACED, entry.replaced_by)
-        else:
-            return False
-        return True
 
     def revise(self, entry: Entry) -> None:
         """Note its trials in the store; a session that begins meanwhile waits for that."""

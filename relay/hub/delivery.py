@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.core.model import Outcome, Reason, Submission
+from relay.core.ports import MessageFilters
 from relay.core.problems import Problem
 from relay.hub import repeat
 from relay.hub.acks import Reader
@@ -19,6 +20,8 @@ from relay.hub.directory import Directory
 from relay.hub.overflow import Overflow
 from relay.hub.parcel import Parcel, Tell
 from relay.hub.post import Post, make_message
+from relay.hub.screen import Screen
+from relay.hub.sieve import Sieve
 
 FULL_RETRY = 30  #: seconds, ``Retry-After`` of a full queue
 DRAIN_RETRY = 5  #: seconds, ``Retry-After`` of a relay that shuts down
@@ -30,9 +33,18 @@ class Delivery:
     log = Logger()
 
     def __init__(
-        self, context: Context, couriers: Couriers, directory: Directory, overflow: Overflow | None = None
+        self,
+        context: Context,
+        couriers: Couriers,
+        directory: Directory,
+        overflow: Overflow | None = None,
+        filters: MessageFilters | None = None,
     ) -> None:
         """``overflow``: what makes room in a full queue; without it what is new is refused."""
+        self._sieve = None
+        if filters is not None:
+            self._sieve = Sieve(context, filters, self.accept)
+            context.screen = Screen(context, couriers, filters, self.accept)
         self._context = context
         self._overflow = overflow
         self._couriers = couriers
@@ -40,6 +52,12 @@ class Delivery:
 
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         """See ``relay.core.ports.Floor.submit``. Cancel the answer when nobody reads it any more."""
+        if self._sieve is not None:
+            return self._sieve.submit(submission, line=line)
+        return self.accept(submission, line=line)
+
+    def accept(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
+        """The same for what the filters have seen."""
         reader = Reader()
         outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
         tell = partial(self._tell, submission.agent, partial(_answer, outcome))

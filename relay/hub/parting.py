@@ -7,6 +7,7 @@ from relay.core.entry import Entry, Saved
 from relay.core.model import Reason, Status
 from relay.hub.courier import Courier
 from relay.hub.outlet import Outlet
+from relay.hub.putoff import lapses
 
 
 def begin(courier: Courier, outlet: Outlet, streak: int) -> None:
@@ -40,7 +41,7 @@ def finish(courier: Courier, *, broke: bool, streak: int) -> int:
 def _leave(courier: Courier, entry: Entry, blamed: bool) -> None:
     now = courier.context.wall()
     trials = policy.nacked(entry.trials, now, None) if blamed else entry.trials
-    if courier.lapses(entry):
+    if lapses(courier, entry):
         return
     if blamed and policy.is_dead(trials, now, courier.context.limits):
         courier.end(entry, Status.DEAD, "attempts")

@@ -13,6 +13,7 @@ from relay.core.backlog import RECALL_BYTES, RECALL_COUNT
 from relay.core.entry import Entry, Phase
 from relay.core.model import Message, Status
 from relay.core.ports import StoreUnavailable
+from relay.hub.putoff import lapses
 
 if TYPE_CHECKING:
     from relay.hub.courier import Courier
@@ -35,7 +36,7 @@ def what_is_due(courier: Courier) -> None:
 def _goes_again(courier: Courier, entry: Entry) -> bool:
     """False if this failure was the last one, or the message expired."""
     now = courier.context.wall()
-    if courier.lapses(entry):
+    if lapses(courier, entry):
         return False
     if policy.is_dead(policy.failed(entry.trials, now), now, courier.context.limits):
         courier.end(entry, Status.DEAD, "attempts")
@@ -90,6 +91,11 @@ def _once_more(courier: Courier, outlet: Outlet, entry: Entry, message: Message)
     if not outlet.takes(wire.estimate(message)):
         outlet.redelivery.start(entry, outlet.flow_time())
         return
+    if courier.context.screen is not None:
+        passed = courier.context.screen.passed(courier, message, lambda: entry)
+        if passed is None:
+            return
+        message = passed
     entry.trials = policy.sent_once_more(policy.failed(entry.trials, courier.context.wall()))
     outlet.send(message, entry.trials.attempts, queued=True)
     courier.was_sent(entry)

@@ -14,7 +14,15 @@ from relay.core.access import Grant
 from relay.core.counters import Counters
 from relay.core.limits import Limits
 from relay.core.model import AgentView, Letter, MessageView, Outcome, Readiness, Reason, Submission
-from relay.core.ports import AgentConversation, AgentTransport, Audit, Authenticator, MessageStore, StoreBroken
+from relay.core.ports import (
+    AgentConversation,
+    AgentTransport,
+    Audit,
+    Authenticator,
+    MessageFilters,
+    MessageStore,
+    StoreBroken,
+)
 from relay.core.problems import Problem
 from relay.core.session import Close
 from relay.core.webhooks import Sender
@@ -68,6 +76,7 @@ class Hub:
         callback_hosts: Collection[str] = (),
         webhooks: Sender | None = None,
         counters: Counters | None = None,
+        filters: MessageFilters | None = None,
     ) -> None:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
@@ -87,7 +96,7 @@ class Hub:
         self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, permits, manners)
         self._heartbeat.chores.append(permits.sweep)
         drops = Overflow(self._context, self._couriers) if overflow == "drop-oldest" else None
-        self._delivery = Delivery(self._context, self._couriers, self._directory, drops)
+        self._delivery = Delivery(self._context, self._couriers, self._directory, drops, filters)
         self._records = Records(self._context, self._couriers)
         self._mending = Mending(self._context, self._couriers, self._records)
         self._heartbeat.chores.append(self._mending.sweep)
@@ -243,9 +252,7 @@ class Hub:
         return Deferred.fromCoroutine(self._views.agent(agent))
 
     def readiness(self) -> Readiness:
-        durable = self._store.durable
-        if self._context.draining:
-            return Readiness(False, durable, "draining")
-        if not self._context.ledger.accepting():
-            return Readiness(False, durable, "store-unavailable")
-        return Readiness(True, durable)
+        why = "draining" if self._context.draining else ""
+        if not why and not self._context.ledger.accepting():
+            why = "store-unavailable"
+        return Readiness(not why, self._store.durable, why)

@@ -174,13 +174,15 @@ class Agent:
 class Floor:
     """A hub with its store and its clock. ``restart`` keeps the store alone."""
 
-    def __init__(self, store: MemoryStore | None = None, *, on_duplicate: str = "reject", **limits: Any) -> None:
+    def __init__(
+        self, store: MemoryStore | None = None, *, on_duplicate: str = "reject", filters: Any = None, **limits: Any
+    ) -> None:
         self.clock = Clock()
         self.store = store or MemoryStore(wall=lambda: WALL + self.clock.seconds())
         self.numbers = itertools.count(1)
         self.random = random.Random(1)
         self.fatal: list[Exception] = []
-        self._settings: dict[str, Any] = {"limits": Limits(**limits), "on_duplicate": on_duplicate}
+        self._settings: dict[str, Any] = {"limits": Limits(**limits), "on_duplicate": on_duplicate, "filters": filters}
         self.hub = self._hub()
 
     def _hub(self) -> Hub:
