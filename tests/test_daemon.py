@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
+from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
@@ -256,3 +258,71 @@ def test_a_store_that_breaks_ends_the_process() -> None:
     house.start()
     house.engine.break_down("disk I/O error")
     assert house.world.deaths == ["the store failed, so this process ends: disk I/O error"]
+
+
+# -- the services of plugins
+
+
+class ServiceTwin(Service):
+    """A plugin's service: what it says when it is started and stopped is up to the test."""
+
+    def __init__(self, starting: object = None, stopping: object = None) -> None:
+        self._says = {"start": starting, "stop": stopping}
+
+    def _say(self, what: str) -> object:
+        said = self._says[what]
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def startService(self) -> object:
+        Service.startService(self)
+        return self._say("start")
+
+    def stopService(self) -> object:
+        Service.stopService(self)
+        return self._say("stop")
+
+
+def test_a_plugins_service_starts_before_the_doors_and_stops_before_the_drain() -> None:
+    place = Place()
+    starting: Deferred[None] = Deferred()
+    service = ServiceTwin(starting)
+    house = House(place)
+    house.service.services = [("mine", service)]
+    house.service.startService()
+    assert not service.running
+    house.engine.opening.callback(None)
+    assert service.running and not place.listening
+    starting.callback(None)
+    assert place.listening
+    house.service.stopService()
+    assert not service.running and house.engine.is_draining
+
+
+@pytest.mark.parametrize("wrong", [RuntimeError("no broker"), fail(RuntimeError("no broker")), Deferred()])
+def test_a_plugins_service_that_does_not_start_ends_the_process_with_its_reason(wrong: object) -> None:
+    place = Place()
+    house = House(place)
+    house.service.services = [("mine", ServiceTwin(wrong))]
+    house.service.startService()
+    house.engine.opening.callback(None)
+    house.clock.advance(START_SECONDS)
+    [why] = house.world.deaths
+    assert why.startswith("cannot start: plugin mine does not start: ")
+    assert not place.listening
+
+
+def test_a_plugins_service_that_does_not_stop_is_left_alone(logged_failures: LoggedFailures) -> None:
+    house = House(Place())
+    house.service.services = [
+        ("hangs", ServiceTwin(stopping=Deferred())),
+        ("fails", ServiceTwin(stopping=ValueError("never"))),
+    ]
+    house.service.startService()
+    house.engine.opening.callback(None)
+    house.service.stopService()
+    assert not house.engine.is_draining
+    house.clock.advance(25)
+    assert house.engine.is_draining
+    assert [failure.type for failure in logged_failures.flush()] == [ValueError]
