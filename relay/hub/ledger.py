@@ -97,8 +97,7 @@ class Ledger:
         if kept.known is None:
             self.add(agent, Depth(1, len(op.record.message.payload)))
         for id, size in kept.replaced:
-            owed = self._unrecorded.get(agent, {}).get(id)
-            if owed is None or owed.size is None:  # otherwise it left the depth when it ended
+            if not self.ends.has_left(agent, id):
                 self.add(agent, Depth(-1, -size))
         then(kept)
 

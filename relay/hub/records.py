@@ -54,7 +54,7 @@ class Records:
 
     async def _when_recorded(self, id: str) -> Standing | Past | None:
         """It has ended, but perhaps not in the store: nobody is told what was true before. Raises Problem."""
-        if any(self._context.ledger.ending(courier.agent, id) for courier in self._couriers):
+        if any(self._context.ledger.ends.ending(courier.agent, id) for courier in self._couriers):
             recorded = self._context.chronicle.end_of(id)
             try:
                 await recorded.addTimeout(RECORD_SECONDS, self._context.clock)

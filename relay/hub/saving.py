@@ -59,7 +59,7 @@ def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
     courier.line.written(entry)
     courier.context.chronicle.tell(courier.agent, entry.id, "queued")
     for id, _size in kept.replaced:
-        if courier.context.ledger.ending(courier.agent, id) is None:  # else it had ended before
+        if courier.context.ledger.ends.ending(courier.agent, id) is None:  # else it had ended before
             _replaced(courier, id, entry.id)
 
 

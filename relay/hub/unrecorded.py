@@ -75,6 +75,11 @@ class Unrecorded:
         owed = self._owed.get(agent, {}).get(id)
         return None if owed is None else owed.end.status
 
+    def has_left(self, agent: str, id: str) -> bool:
+        """Is the end of that message being recorded, and did it leave the depth already when it ended?"""
+        owed = self._owed.get(agent, {}).get(id)
+        return owed is not None and owed.size is not None
+
     def when_recorded(self, agent: str, id: str, recorded: Callable[[bool], object]) -> None:
         """The same for somebody else who asks about that end; at once, with True, if it is recorded already."""
         owed = self._owed.get(agent, {}).get(id)
