@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -17,7 +18,11 @@ PACKAGES = {
     "git": ("git",),
     "make": ("make",),
     "systemd-analyze": ("systemd",),
+    "initdb": ("postgresql",),
+    "pg_ctl": ("postgresql",),
 }
+#: where Debian keeps programs that are not for everybody's path
+ASIDE = "/usr/lib/postgresql/*/bin"
 
 
 def needs(*programs: str) -> None:
@@ -31,7 +36,20 @@ def needs(*programs: str) -> None:
 @cache
 def available(program: str) -> bool:
     """Is it there, or could it be installed now?"""
-    return shutil.which(program) is not None or (install(program) and shutil.which(program) is not None)
+    return found(program) is not None or (install(program) and found(program) is not None)
+
+
+def found(program: str) -> str | None:
+    """Where it is, if it is there."""
+    aside = sorted(glob.glob(ASIDE), reverse=True)
+    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(aside))
+
+
+def where(program: str) -> str:
+    """The path of a program that the test needs."""
+    path = found(program)
+    assert path is not None, f"{program} is not there"
+    return path
 
 
 def install(program: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
@@ -15,6 +16,12 @@ from tests.store.support import EVERYTHING, NOW, ids
 AnyStore = MemoryStore | SqliteStore
 Make = Callable[[], AnyStore]
 DAY = 86400.0
+
+
+class Bounds(Protocol):
+    """Lets every store remember less."""
+
+    def __call__(self, **numbers: int) -> None: ...
 
 
 async def put(store: AnyStore, *records: Record) -> None:

@@ -32,9 +32,8 @@ from relay.core.model import (
     Write,
 )
 from relay.core.ports import KeysFull
-from relay.store import recall
 from tests.contract.conftest import KEY_COUNT
-from tests.contract.support import DAY, AnyStore, Make, put, queue, restarted, tidied
+from tests.contract.support import DAY, AnyStore, Bounds, Make, put, queue, restarted, tidied
 from tests.store.support import NOW, Wall, record
 
 ACCEPTED = Event(NOW, "accepted", node="n1")
@@ -453,25 +452,14 @@ async def test_a_key_still_names_a_message_that_went_back_to_its_queue(store: An
 # -- how much is remembered
 
 
-def bounds(monkeypatch: pytest.MonkeyPatch, **numbers: int) -> None:
-    """Let both stores remember less."""
-    from relay.store import pruning
-
-    for name, number in numbers.items():
-        monkeypatch.setattr(pruning, name, number)
-        monkeypatch.setattr(recall, f"{name}_IN_MEMORY" if name == "PAST_COUNT" else name, number)
-
-
 async def remembered(store: AnyStore, places: Sequence[int]) -> list[int]:
     found = await gatherResults([store.find(f"m{place}") for place in places])
     return [place for place, each in zip(places, found, strict=True) if each is not None]
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_the_ends_the_newest_are_remembered_up_to_a_number(
-    store: AnyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds(monkeypatch, PAST_COUNT=10)
+async def test_of_the_ends_the_newest_are_remembered_up_to_a_number(store: AnyStore, bounds: Bounds) -> None:
+    bounds(PAST_COUNT=10)
     await put(store, *(record(place) for place in range(1, 101)))
     await written(store, *(end(place) for place in range(1, 101)))
     assert await remembered(store, range(1, 101)) == list(range(91, 101))
@@ -479,9 +467,9 @@ async def test_of_the_ends_the_newest_are_remembered_up_to_a_number(
 
 @pytest_twisted.ensureDeferred
 async def test_of_the_ends_the_newest_are_remembered_up_to_the_bytes_of_their_replies(
-    store: AnyStore, monkeypatch: pytest.MonkeyPatch
+    store: AnyStore, bounds: Bounds
 ) -> None:
-    bounds(monkeypatch, REPLY_BYTES=1000)
+    bounds(REPLY_BYTES=1000)
     await put(store, *(record(place) for place in range(1, 9)))
     for place in range(1, 9):
         await store.write(end(place, reply=b"1" * 400))
@@ -489,20 +477,16 @@ async def test_of_the_ends_the_newest_are_remembered_up_to_the_bytes_of_their_re
 
 
 @pytest_twisted.ensureDeferred
-async def test_dead_letters_are_kept_up_to_a_number_the_newest(
-    store: AnyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds(monkeypatch, LETTER_COUNT=3)
+async def test_dead_letters_are_kept_up_to_a_number_the_newest(store: AnyStore, bounds: Bounds) -> None:
+    bounds(LETTER_COUNT=3)
     await some_letters(store, 20)
     assert await letter_ids(store) == ["m18", "m19", "m20"]
     assert (await past(store, "m1")).reason == "attempts"
 
 
 @pytest_twisted.ensureDeferred
-async def test_dead_letters_are_kept_up_to_their_bytes_the_newest(
-    store: AnyStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bounds(monkeypatch, LETTER_BYTES=1000)
+async def test_dead_letters_are_kept_up_to_their_bytes_the_newest(store: AnyStore, bounds: Bounds) -> None:
+    bounds(LETTER_BYTES=1000)
     await put(store, *(record(place, payload=b"x" * 400) for place in range(1, 8)))
     for place in range(1, 7):
         await store.write(end(place, Status.DEAD, "attempts"))
