@@ -53,6 +53,8 @@ e2e: .venv/tested
 nightly: .venv/tested
 	RELAY_BATCH_LINES=1000000 $(PYTEST) -o faulthandler_timeout=7200 tests/e2e/test_batch.py -k memory_stays_bounded
 	RELAY_KILL_ROUNDS=100 RELAY_CRASH_IMAGES=50000 $(PYTEST) --hypothesis-profile=nightly -m "faults or nightly"
+	RELAY_FUZZ_FRAMES=1000000 RELAY_FUZZ_REQUESTS=200000 RELAY_FUZZ_SEED=$$(date +%F) \
+		$(PYTEST) -s -o faulthandler_timeout=7200 tests/faults/test_fuzz.py
 	$(PYTEST) --hypothesis-profile=nightly -o faulthandler_timeout=7200 -m "not e2e and not faults and not nightly"
 
 bench: .venv/tested

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tests.e2e.agents import Agent, acknowledge
@@ -18,10 +18,11 @@ PACE = 0.03  #: seconds between two messages: a relay that is held up shows, a m
 class Bystander:
     """A publisher and an agent, at it all the time in a thread of their own."""
 
-    def __init__(self, relay: Daemon, agent: Agent) -> None:
+    def __init__(self, relay: Daemon, agent: Agent, headers: Mapping[str, str]) -> None:
         self.outcomes: list[str] = []
         self._relay = relay
         self._agent = agent
+        self._headers = headers
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._publish, daemon=True)
         self._thread.start()
@@ -29,26 +30,33 @@ class Bystander:
     def _publish(self) -> None:
         while not self._enough.wait(PACE):
             try:
-                outcome = post(self._relay.port, self._agent.name, '"all is well"', wait=10).outcome
+                outcome = self._post('"all is well"')
             except OSError as error:
                 outcome = f"{type(error).__name__}: {error}"
             self.outcomes.append(outcome)
+
+    def _post(self, payload: str) -> str:
+        return post(self._relay.port, self._agent.name, payload, wait=10, headers=self._headers).outcome
 
     def finish(self) -> None:
         """Stop, and hold everybody to account: each message was delivered, the last ones after the disturbance."""
         self._enough.set()
         self._thread.join(60)
-        self.outcomes += [post(self._relay.port, self._agent.name, '"still"', wait=10).outcome for _ in range(3)]
+        self.outcomes += [self._post('"still"') for _ in range(3)]
         assert set(self.outcomes) == {"delivered"}, self.outcomes
         assert len(self._agent.messages) >= len(self.outcomes)
         assert self._agent.end is None
 
 
 @contextmanager
-def undisturbed(relay: Daemon) -> Iterator[Bystander]:
-    """While the block goes on, and after it, a well-behaved agent gets all its messages in time."""
-    with Agent(relay.port, f"bystander-{next(NUMBERS)}", acknowledge) as agent:
-        bystander = Bystander(relay, agent)
+def undisturbed(relay: Daemon, token: str | None = None) -> Iterator[Bystander]:
+    """While the block goes on, and after it, a well-behaved agent gets all its messages in time. ``token``: it may
+    publish, and be any agent.
+    """
+    shown = {} if token is None else {"token": token}
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    with Agent(relay.port, f"bystander-{next(NUMBERS)}", acknowledge, **shown) as agent:
+        bystander = Bystander(relay, agent, headers)
         try:
             yield bystander
         finally:

@@ -1,157 +1,197 @@
-"""Noise at both doors, by chance and by seed: nothing but documented answers, no trace in the log, nobody disturbed.
+"""Noise at both doors: nothing but documented answers, no trace in the log, no leak, and nobody disturbed.
 
-Sound requests and frames are taken, and spoiled in one to four places: a byte is changed, some are taken away, doubled
-or swapped, or something is put in that parsers are known to trip over. ``RELAY_FUZZ_ROUNDS`` says how many are tried.
+What is sent comes from ``noise.py`` by a seed and a number. ``RELAY_FUZZ_FRAMES`` and ``RELAY_FUZZ_REQUESTS`` say how
+many, over all relays; ``RELAY_FUZZ_SEED`` which. A failure names its seed and number, and shows its bytes.
 """
 
 from __future__ import annotations
 
-import json
+import itertools
 import os
-import random
+import re
+import sys
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from random import Random
+from typing import Final
 
 import pytest
 
+from relay.core.tokenfile import TokenEntry, digest_of, with_token
+from tests.e2e.agents import Agent, acknowledge
 from tests.e2e.bystander import undisturbed
-from tests.e2e.door import dial, parse_head, rest_of
+from tests.e2e.door import dial, get, post
 from tests.e2e.support import Daemon
-from tests.e2e.wire import CONTINUATION, PING, PONG, Ended, Wire, frame, upgrade
+from tests.faults.noise import Conversations, Requests, spoil
+from tests.faults.storm import CONNECTIONS, Talk, judge_frames, judge_http, storm
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
-ROUNDS = int(os.environ.get("RELAY_FUZZ_ROUNDS", "300"))
-MIB = 1024 * 1024
-HASTE = {
-    "RELAY_LIMITS_HEAD_SECONDS": "1",
-    "RELAY_LIMITS_IDLE_SECONDS": "1",
-    "RELAY_LIMITS_BODY_GRACE": "0.3",
-    "RELAY_LIMITS_REGISTER_SECONDS": "1",
+
+SEED: Final = os.environ.get("RELAY_FUZZ_SEED", "relay")
+FRAMES: Final = int(os.environ.get("RELAY_FUZZ_FRAMES", "6000"))
+REQUESTS: Final = int(os.environ.get("RELAY_FUZZ_REQUESTS", "1500"))
+#: From so many on there is enough of a warm-up that memory must be flat after it.
+ENOUGH: Final = 50_000
+WARM_UP: Final = 0.3  #: of all
+FLAT: Final = 1.05
+MIB: Final = 1024 * 1024
+SIZE: Final = 25  #: frames of a talk
+
+#: Deadlines and memories are short: otherwise a campaign would wait, and what may be remembered would look like a leak.
+HASTE: Final = {
+    "RELAY_LIMITS_HEAD_SECONDS": "5",  # a bystander's must come too, in a turn that a hundred others are served in
+    "RELAY_LIMITS_IDLE_SECONDS": "0.5",
+    "RELAY_LIMITS_BODY_GRACE": "0.5",
+    "RELAY_LIMITS_REGISTER_SECONDS": "0.5",
     "RELAY_LIMITS_MESSAGE_SECONDS": "0.3",
+    "RELAY_LIMITS_CLOSE_SECONDS": "0.5",
+    "RELAY_LIMITS_LINGER_SECONDS": "0.3",
+    "RELAY_LIMITS_PROBE_SECONDS": "0.5",
+    "RELAY_LIMITS_AUTH_DELAY": "0.1",
+    "RELAY_LIMITS_TTL": "30",
+    "RELAY_LIMITS_TTL_MAX": "30",
+    "RELAY_LIMITS_REMEMBERED": "1000",
+    "RELAY_LIMITS_EVENTS": "1000",
+    "RELAY_LIMITS_KNOWN_AGENTS": "1000",
+    "RELAY_LIMITS_JWT_CACHED": "100",
 }
-TRIPWIRES = [
-    b"\r\n", b"\n", b"\r", b"\0", b"\xff", b":", b" ", b"\t", b"%", b"%2e", b"%00", b"%zz", b"..", b"//", b"?", b"#",
-    b"chunked", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 0\r\n", b"Content-Length: 99\r\n", b"Host: x\r\n",
-    b"Upgrade: websocket\r\n", b"Expect: 100-continue\r\n", b"HTTP/1.0", b"HTTP/9.9", b"-1", b"0x10", b"1e9", b"NaN",
-    b"\xef\xbb\xbf", b"\xed\xa0\x80", b'"', b"{", b"[" * 200, b"null", b'"\\ud800"', b"9" * 50, b"x" * 3000,
-]  # fmt: skip
-CLOSE_CODES = {1000, 1002, 1003, 1005, 1006, 1007, 1009, 4000, 4002, 4004}
+AGENTS: Final = [f"fuzz-{number}" for number in range(8)]
+KEEPER: Final = "keeper"
+TOKENS: Final = {
+    "publisher": {"publish": ("*",)},
+    "agent": {"agent": ("fuzz-*", "again")},
+    "both": {"publish": ("fuzz-*",), "agent": ("fuzz-*",)},
+    "admin": {"admin": True},
+}
+_PROMISED: Final = re.compile(rb'"id":"([^"]+)","agent":"keeper","status":"(?:delivered|queued|accepted)"')
 
 
-def spoil(data: bytes, chance: random.Random) -> bytes:
-    """The same with one to four mistakes in it."""
-    found = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(found) + 1)
-        size = chance.choice([1, 1, 2, 5, 20])
-        match chance.randrange(5):
-            case 0:
-                found[at : at + 1] = bytes([chance.randrange(256)])
-            case 1:
-                del found[at : at + size]
-            case 2:
-                found[at:at] = found[at : at + size]
-            case 3:
-                other = chance.randrange(len(found) + 1)
-                found[at : at + size], found[other : other + size] = found[other : other + size], found[at : at + size]
-            case _:
-                found[at:at] = chance.choice(TRIPWIRES)
-    return bytes(found)
+class House:
+    """A relay, and who does nothing wrong in it: a bystander at it all the time, and whoever keeps what is promised."""
+
+    def __init__(self, relay: Daemon, secrets: dict[str, str]) -> None:
+        self.relay = relay
+        self.secrets = secrets
+        self.promised: set[str] = set()
+        self.counts: dict[int, int] = {}  #: bytes in RAM after so many
+
+    @property
+    def tokens(self) -> list[str | None]:
+        """Those that noise may bring; the first may publish."""
+        return [*self.secrets.values(), "wrong", "a.b.c", None] if self.secrets else [None, "unasked-for"]
+
+    def bears(self, came: bytes) -> str:
+        """Note what was promised in an answer."""
+        self.promised |= {found.decode() for found in _PROMISED.findall(came)}
+        return ""
+
+    def account(self, keeper: Agent) -> None:
+        """Everything that was promised came to whoever it was for, or its end is on record."""
+        assert post(self.relay.port, KEEPER, '"last"', wait=10, headers=self.bearer("publisher")).outcome == "delivered"
+        missing = self.promised - {message["id"] for message in keeper.messages}
+        ends = {"expired", "replaced", "cancelled", "delivered"}
+        answers = {id: get(self.relay.port, f"/v1/messages/{id}", self.bearer("admin")) for id in missing}
+        lost = {id: answer.body for id, answer in answers.items() if answer.json.get("status") not in ends}
+        assert not lost, f"of {len(self.promised)} promises: {lost}"
+        assert keeper.end is None
+
+    def bearer(self, name: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.secrets[name]}"} if self.secrets else {}
+
+    def endure(self, talks: Iterator[Talk], total: int) -> None:
+        """All of it; then nothing may be wrong, and memory be as it was after the warm-up."""
+        done, warm, began = 0, 0, time.monotonic()
+
+        def progress(count: int) -> None:
+            nonlocal done, warm
+            done += count
+            if not warm and done >= WARM_UP * total:
+                warm = self.relay.resident()
+
+        wrong = storm(self.relay.port, talks, progress)
+        assert not wrong, f"{len(wrong)} of {total} were taken wrongly, the first: {wrong[0]}"
+        now = self.relay.resident()
+        seconds = time.monotonic() - began
+        told = f"seed {SEED}: {done} in {seconds:.0f} s, {warm / MIB:.1f} MiB, then {now / MIB:.1f} MiB"
+        print(told, file=sys.stderr)
+        assert now <= warm * FLAT if total >= ENOUGH else now - warm < 64 * MIB, told
 
 
-@pytest.fixture(scope="module")
-def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A hasty relay, beside which a bystander goes about its business all the time."""
-    with Daemon(tmp_path_factory.mktemp("relay"), environment=HASTE) as daemon:
-        before = daemon.resident()
-        with undisturbed(daemon):
-            yield daemon
-        assert daemon.resident() - before < 64 * MIB
-    assert not daemon.complaints(), daemon.past
+@pytest.fixture(scope="module", params=["open", "guarded"])
+def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A hasty relay, with and without tokens."""
+    folder, secrets, environment = tmp_path_factory.mktemp("relay"), {}, dict(HASTE)
+    if request.param == "guarded":
+        secrets = {name: f"{name}-secret" for name in [*TOKENS, "bystander"]}
+        scopes = {**TOKENS, "bystander": {"publish": ("*",), "agent": ("*",)}}
+        text = ""
+        for name, scope in scopes.items():
+            text = with_token(text, TokenEntry(name, digest_of(secrets[name]), **scope))  # type: ignore[arg-type]  # its scopes
+        (folder / "auth.toml").write_text(text)
+        environment["RELAY_AUTH_FILE"] = "auth.toml"
+    own = secrets.pop("bystander", None)
+    with Daemon(folder, environment=environment) as daemon:
+        house = House(daemon, secrets)
+        with (
+            undisturbed(daemon, token=own),
+            Agent(daemon.port, KEEPER, acknowledge, **({"token": own} if own else {})) as keeper,
+        ):
+            yield house
+            if secrets:  # without tokens everybody may end everything
+                house.account(keeper)
+        assert daemon.descriptors() < 100
+        assert daemon.terminate() == 0
+    assert not daemon.complaints(), daemon.past[-10_000:]
 
 
-def sound_requests(port: int) -> list[bytes]:
-    head = "POST /v1/agents/fuzz/messages HTTP/1.1\r\nHost: localhost\r\nPrefer: wait=0\r\n"
-    return [
-        f"{head}Content-Type: application/json\r\nContent-Length: 14\r\n\r\n".encode() + b'{"a": [1, 2]}\n',
-        f"{head}Content-Type: text/plain; charset=utf-8\r\nContent-Length: 7\r\n\r\n".encode() + "grüße".encode(),
-        f"{head}Content-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".encode(),
-        b"GET /v1/agents?limit=10&prefix=a&connected=true HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"GET /v1/agents/fuzz HTTP/1.1\r\nHost: [::1]:80\r\nOrigin: http://[::1]:80\r\n\r\n",
-        b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" * 3,
-        upgrade(port),
-    ]
+def test_spoiled_requests_get_documented_answers(house: House) -> None:
+    requests, total = Requests(house.tokens, AGENTS, KEEPER), REQUESTS // 2
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+    def talks() -> Iterator[Talk]:
+        numbers = itertools.count()
+        for number in itertools.takewhile(lambda _: next(numbers) < total, range(total)):
+            chance = Random(f"{SEED} request {number}")
+            # What follows a sound one in its segment is the next one.
+            said = [requests.spoiled(chance) for _ in range(chance.choice([1, 1, 1, 2, 4]))]
+            for _ in said[1:]:
+                next(numbers)
+            yield Talk(f"{SEED} request {number}", b"".join(said) + last, len(said), judge)
+
+    def judge(came: bytes) -> str:
+        return house.bears(came) or judge_http(came)
+
+    house.endure(talks(), total)
 
 
-def test_spoiled_requests_get_documented_answers(relay: Daemon) -> None:
-    def attempt(number: int) -> str:
-        chance = random.Random(f"request {number}")
-        noise = spoil(chance.choice(sound_requests(relay.port)), chance)
-        with dial(relay.port) as line:
-            line.sendall(noise)
-            came = rest_of(line)
-        if not came:
-            return ""
-        answer = parse_head(came.partition(b"\r\n\r\n")[0])
-        sound = answer.status < 500 and b"Traceback" not in came
-        return "" if sound else f"{number}: {noise!r} got {came!r}"
+def test_spoiled_frames_get_documented_answers(house: House) -> None:
+    conversations, total = Conversations(AGENTS, KEEPER), FRAMES // 2
+    tokens = [house.secrets.get("both"), house.secrets.get("agent"), "wrong"] if house.secrets else [None]
+    port = house.relay.port
 
-    with ThreadPoolExecutor(8) as pool:
-        assert list(filter(None, pool.map(attempt, range(ROUNDS)))) == []
+    def talks() -> Iterator[Talk]:
+        for number in range(total // SIZE):
+            chance = Random(f"{SEED} talk {number}")
+            # Nobody else is this one now: those before it are over, or have been silent for long.
+            agent = f"fuzz-{number % (4 * CONNECTIONS)}"
+            token = chance.choice([tokens[0], tokens[0], tokens[0], *tokens])
+            said = conversations.spoiled(port, agent, token, SIZE, chance)
+            yield Talk(f"{SEED} talk {number}", said, SIZE, judge)
 
+    def judge(came: bytes) -> str:
+        return house.bears(came) or judge_frames(came)
 
-def sound_frames(chance: random.Random) -> list[bytes]:
-    told = [
-        {"type": "ack", "ids": ["a", "b"]},
-        {"type": "nack", "id": "a", "requeue": True, "delay": 3, "reason": "grüße"},
-        {"type": "progress", "id": "a"},
-        {"type": "window", "max_in_flight": 10},
-        {"type": "ping", "ref": "r"},
-        {"type": "register", "agent": "again"},
-    ]
-    payload = json.dumps(chance.choice(told), ensure_ascii=False).encode()
-    if chance.random() < 0.5:
-        payload = spoil(payload, chance)
-    return [
-        frame(payload),
-        frame(payload[:9], fin=False) + frame(payload[9:], CONTINUATION),
-        frame(payload[:99], PING),
-        frame(b"pong", PONG) + frame(payload),
-    ]
-
-
-def test_spoiled_frames_get_documented_answers(relay: Daemon) -> None:
-    def attempt(number: int) -> str:
-        chance = random.Random(f"frame {number}")
-        frames = [chance.choice(sound_frames(chance)) for _ in range(chance.randint(1, 5))]
-        noise = b"".join(spoil(found, chance) if chance.random() < 0.6 else found for found in frames)
-        with Wire(relay.port, timeout=3) as wire:
-            if chance.random() < 0.8:
-                wire.register(f"fuzz-{number}")
-            try:
-                wire.put(noise)
-                wire.close()
-                while (told := wire.hear())["type"] in ("registered", "error", "pong"):
-                    pass
-                return f"{number}: {noise!r} got {told!r}"
-            except Ended as end:
-                return "" if end.code in CLOSE_CODES else f"{number}: {noise!r} ended with {end}"
-            except ConnectionError:
-                return ""
-            except TimeoutError:
-                return ""  # the rest of a frame that says it is larger is awaited: only the heartbeat may end that
-
-    with ThreadPoolExecutor(8) as pool:
-        assert list(filter(None, pool.map(attempt, range(ROUNDS)))) == []
+    house.endure(talks(), total)
 
 
 def test_the_stores_file_is_sound_afterwards(tmp_path: Path) -> None:
+    requests = Requests([None], AGENTS, KEEPER)
     with Daemon(tmp_path) as relay:
         for number in range(50):
-            chance = random.Random(f"store {number}")
             with dial(relay.port) as line:
-                line.sendall(spoil(sound_requests(relay.port)[0], chance))
+                chance = Random(f"store {number}")
+                line.sendall(spoil(requests.sound(chance).encoded(chance), chance))
         assert relay.terminate() == 0
         relay.start()
         assert relay.terminate() == 0
