@@ -45,11 +45,11 @@ class Grant:
 
     def may_publish(self, agent: str) -> bool:
         """May it publish to that agent?"""
-        return any(matches(pattern, agent) for pattern in self.publish)
+        return _means(self.publish, agent)
 
     def may_be(self, agent: str) -> bool:
         """May it hold that agent's session?"""
-        return any(matches(pattern, agent) for pattern in self.agent)
+        return _means(self.agent, agent)
 
     def may_register(self, agent: str) -> bool:
         """May it hold a session: of that agent, or ("") one that only publishes?"""
@@ -75,6 +75,11 @@ def is_pattern(text: str) -> bool:
 def is_name(text: str) -> bool:
     """Can this name the holder of a token? The empty name is that of everybody."""
     return _NAME.fullmatch(text) is not None
+
+
+def _means(patterns: tuple[str, ...], agent: str) -> bool:
+    # Asked for every message, and nearly always of who may speak to all, or to this one by its name.
+    return "*" in patterns or agent in patterns or any(matches(pattern, agent) for pattern in patterns)
 
 
 def matches(pattern: str, agent: str) -> bool:

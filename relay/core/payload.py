@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from relay.core import json
@@ -39,16 +40,30 @@ def read(content_types: Sequence[str], body: bytes) -> tuple[Form, str]:
     if len(content_types) > 1:
         raise Problem("invalid-header", "Content-Type was given more than once")
     content_type = content_types[0]
-    match = _MEDIA_TYPE.fullmatch(content_type) if len(content_type) <= MOST else None
+    if len(content_type) > MOST:
+        raise _not_a_type()
+    form, charset = _form(content_type)
+    if form is Form.JSON:
+        _check_json(body)
+    elif form is Form.TEXT:
+        form = _text(body, charset)
+    return form, content_type
+
+
+@lru_cache(maxsize=256)
+def _form(content_type: str) -> tuple[Form, str]:
+    """What a body of that type should be, and in which charset a text is. Few types come again and again."""
+    match = _MEDIA_TYPE.fullmatch(content_type)
     if match is None:
-        raise Problem("invalid-header", f"Content-Type must be type/subtype with parameters, {MOST} characters at most")
+        raise _not_a_type()
     kind, subtype = match[1].lower(), match[2].lower()
     if subtype.endswith("+json") or (kind, subtype) == ("application", "json"):
-        _check_json(body)
-        return Form.JSON, content_type
-    if kind == "text":
-        return _text(body, _charset(match[3])), content_type
-    return Form.BINARY, content_type
+        return Form.JSON, ""
+    return (Form.TEXT, _charset(match[3])) if kind == "text" else (Form.BINARY, "")
+
+
+def _not_a_type() -> Problem:
+    return Problem("invalid-header", f"Content-Type must be type/subtype with parameters, {MOST} characters at most")
 
 
 def _guessed(body: bytes) -> tuple[Form, str]:

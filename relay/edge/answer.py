@@ -90,6 +90,24 @@ def of_outcome(outcome: Outcome, applied: str) -> Answer:
     return in_json(202 if outcome.status == "accepted" else 200, members, *headers)
 
 
+def delivered(outcome: Outcome, date: bytes, hardening: bytes) -> bytes:
+    """What ``written`` makes of the ``of_outcome`` of a message that was delivered, in a quarter of the time.
+
+    The outcome has neither a TTL nor is it that of a repeat.
+    """
+    id, reply = outcome.id.encode("ascii"), outcome.reply
+    extras = b"" if reply is None else b',"reply":' + reply
+    body = _DELIVERED_BODY % (id, outcome.agent.encode("ascii"), outcome.attempts, extras)
+    return _DELIVERED % (date, id, len(body), hardening, POLICY, body)
+
+
+_DELIVERED: Final = (
+    b"HTTP/1.1 200 OK\r\nDate: %b\r\nContent-Type: application/json\r\nLocation: /v1/messages/%b\r\n"
+    b"Relay-Status: delivered\r\nContent-Length: %d\r\n%b\r\n%b\r\n\r\n%b"
+)
+_DELIVERED_BODY: Final = b'{"id":"%b","agent":"%b","status":"delivered","attempts":%d%b}'
+
+
 def written(answer: Answer, date: bytes, hardening: bytes, *more: Header) -> bytes:
     """The bytes of an answer by HTTP/1.1. ``hardening``: for browsers, but the policy; ``more`` are further headers."""
     headers: Iterable[Header] = (

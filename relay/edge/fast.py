@@ -24,7 +24,7 @@ from relay.core.model import Outcome, Submission
 from relay.core.ports import Authenticator, Floor
 from relay.core.problems import Problem
 from relay.edge.access import BEARER
-from relay.edge.answer import Answer, of_outcome, of_problem, written
+from relay.edge.answer import Answer, delivered, of_outcome, of_problem, written
 from relay.edge.channel import DoorChannel
 from relay.edge.gate import Phase
 from relay.edge.guard import Guard
@@ -37,23 +37,27 @@ if TYPE_CHECKING:
     from relay.edge.batch import Batch
     from relay.edge.site import DoorSite
 
-#: A head that no two parsers read differently: nothing but visible characters, and one blank between two words.
-_HEAD: Final = re.compile(
-    rb"POST /v1/agents/([0-9A-Za-z._~:@-]{1,128})/messages HTTP/1\.1"
-    rb"((?:\r\n[A-Za-z-]{1,32}: [!-~]++(?: [!-~]++)*+)++)\r\n\r\n"
-)
+_TARGET: Final = re.compile(rb"POST /v1/agents/([0-9A-Za-z._~:@-]{1,128})/messages HTTP/1\.1\r\n")
+_LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
+#: Lines that no two parsers read differently: nothing but visible characters, and one blank between two words.
+_LINES: Final = re.compile(rb"(?:[A-Za-z-]{1,32}: [!-~]++(?: [!-~]++)*+\r\n)++")
+LONGEST_KNOWN: Final = 1024  #: bytes of header lines that are kept in mind
 #: What a plain head may say. The last three change nothing for anybody.
 ALLOWED: Final = frozenset(
     {b"host", b"content-length", b"content-type", b"connection", b"authorization"}
     | {b"accept", b"accept-encoding", b"user-agent"}
 )
-# The first two bytes of a frame (RFC 6455 section 5.2).
+#: The first two bytes of a frame (RFC 6455 section 5.2).
 _WHOLE_TEXT: Final = 0x81  #: text in one frame, without extensions
 _MASKED: Final = 0x80  #: and the length in the lower bits
 _HUGE: Final = _MASKED + 127  #: the length stands in the next eight bytes
 
-#: When a connection waits for a request, and has read nothing of it.
-_QUIET: Final = frozenset({Phase.FRESH, Phase.IDLE})
+
+class Said(NamedTuple):
+    """What plain header lines say, beside the length."""
+
+    content_types: tuple[str, ...]
+    token: str | None
 
 
 class Head(NamedTuple):
@@ -86,43 +90,51 @@ class FastDoor:
         self._limits = limits
         self._ack_timeout = ack_timeout
         self._allowed = ALLOWED - {name.encode("latin-1") for name in passed_on}
-        # One relay goes by few names.
-        self._is_ours = lru_cache(maxsize=64)(self._may_enter)
+        # A client sends the same lines again and again, but for the length. What is made of them depends on nothing
+        # else: whether the token is still good is asked each time.
+        self._known = lru_cache(maxsize=256)(self._said)
 
     def read(self, data: bytes) -> Head | None:
         """The head of a plain POST that ``data`` begins with, the whole of which is within the limits."""
-        match = None if self._is_shut else _HEAD.match(data)
-        if match is None or match.end() > self._limits.head_bytes:
+        target = None if self._is_shut else _TARGET.match(data)
+        end = data.find(END) if target is not None else -1
+        body_at = end + len(END)
+        if target is None or end < 0 or body_at > self._limits.head_bytes:
             return None
-        lines = match[2].split(b"\r\n")
-        if len(lines) > self._limits.header_count:
+        first = target.end()
+        length = _LENGTH.search(data, first - 2, end + 2)
+        if length is None or not 0 < int(length[1]) <= self._limits.payload:
+            return None
+        lines = data[first : length.start(1)] + b"0" + data[length.end(1) : end + 2]
+        said = self._known(lines) if len(lines) <= LONGEST_KNOWN else self._said(lines)
+        agent = target[1].decode("ascii")
+        grant = None if said is None else self._grant(said.token)
+        if said is None or grant is None or not is_agent_id(agent) or not grant.may_publish(agent):
+            return None
+        return Head(agent, grant, said.content_types, body_at, body_at + int(length[1]))
+
+    def _said(self, lines: bytes) -> Said | None:
+        """What the lines of a head say, each with its CR LF, if all of them are plain."""
+        if _LINES.fullmatch(lines) is None or lines.count(b"\n") >= self._limits.header_count:
             return None
         found: dict[bytes, bytes] = {}
-        for line in lines[1:]:
+        for line in lines[:-2].split(b"\r\n"):
             name, _, value = line.partition(b": ")
             name = name.lower()
             if name not in self._allowed or name in found:
                 return None
             found[name] = value
-        length = found.get(b"content-length", b"")
-        if len(length) > 9 or not length.isdigit() or not 0 < int(length) <= self._limits.payload:
+        if found.get(b"connection", b"keep-alive") != b"keep-alive" or not self._may_enter(found.get(b"host", b"")):
             return None
-        if found.get(b"connection", b"keep-alive") != b"keep-alive" or not self._is_ours(found.get(b"host", b"")):
-            return None
-        agent, content_type = match[1].decode("ascii"), found.get(b"content-type")
-        grant = self._grant(found.get(b"authorization"))
-        if not is_agent_id(agent) or grant is None or not grant.may_publish(agent):
-            return None
+        content_type, authorization = found.get(b"content-type"), found.get(b"authorization")
+        bearer = None if authorization is None else BEARER.fullmatch(authorization.decode("ascii"))
         types = () if content_type is None else (content_type.decode("ascii"),)
-        return Head(agent, grant, types, match.end(), match.end() + int(length))
+        return Said(types, None if bearer is None else bearer[1])
 
-    def _grant(self, authorization: bytes | None) -> Grant | None:
+    def _grant(self, token: str | None) -> Grant | None:
         """Of who asks, where that is known at once."""
         nobody = self._authenticator.nobody
-        if nobody is not None or authorization is None:
-            return nobody
-        match = BEARER.fullmatch(authorization.decode("ascii"))
-        return self._authenticator.known(match[1]) if match else None
+        return nobody if nobody is not None or token is None else self._authenticator.known(token)
 
     def _may_enter(self, host: bytes) -> bool:
         try:
@@ -172,7 +184,7 @@ class FastChannel(DoorChannel):
         if self._half:
             self._go_on(data)
             return
-        is_quiet = self._phase in _QUIET and not self._ahead and not self.visit.is_strange
+        is_quiet = self._is_quiet and not self._ahead and not self.visit.is_strange
         head = self.site.fast.read(data) if is_quiet else None
         if head is None or len(data) > head.size:
             super().dataReceived(data)
@@ -182,6 +194,11 @@ class FastChannel(DoorChannel):
             self._half = data
             self._phase, self._body_began = Phase.BODY, self.site.clock.seconds()
             self.brought(len(data) - head.body_at)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Does it wait for a request, and has read nothing of it?"""
+        return self._phase is Phase.IDLE or self._phase is Phase.FRESH
 
     def _go_on(self, data: bytes) -> None:
         """Many clients send the body after the head. A body that comes in more pieces is not plain any more."""
@@ -219,7 +236,10 @@ class FastChannel(DoorChannel):
             post.waiting.addCallbacks(self._decided, self._refused, callbackArgs=(post,), errbackArgs=(post,))
 
     def _decided(self, outcome: Outcome, post: FastPost) -> None:
-        self._answer(post, of_outcome(outcome, ""))
+        if outcome.status != "delivered":
+            self._answer(post, of_outcome(outcome, ""))
+        elif not post.gone:
+            self._write(post, delivered(outcome, self.site.date(), self.hardening))
 
     def _refused(self, failure: Failure, post: FastPost) -> None:
         if not post.gone:
@@ -228,15 +248,26 @@ class FastChannel(DoorChannel):
     def _answer(self, post: FastPost, answer: Answer) -> None:
         if not post.gone:
             self.site.counters.reached(answer.limit)
-            write_now(self.transport, written(answer, self.site.date(), self.hardening))
+            self._write(post, written(answer, self.site.date(), self.hardening))
+
+    def _write(self, post: FastPost, answer: bytes) -> None:
+        write_now(self.transport, answer)
+        if self._ahead or self._dataBuffer or self._waitingForTransport:
             self.requestDone(post)  # type: ignore[arg-type]  # as above
+            return
+        # What that comes to when nothing came meanwhile, and the answer has left.
+        self.requests.clear()
+        self._handlingRequest = False
+        self.setLineMode()
+        self._phase = Phase.IDLE
+        self._deadline.after(self._limits.idle_seconds)
 
 
 class FastProtocol(AgentProtocol):
     """An agent's connection that reads plain frames and writes by itself, while nothing else is under way on it."""
 
     def dataReceived(self, data: bytes) -> None:
-        while self.state == self.STATE_OPEN and not (self.data or self.inside_message or self.current_frame):
+        while data and self.state == self.STATE_OPEN and not (self.data or self.inside_message or self.current_frame):
             text, size = plain_text(data, self.limits.frame)
             if not text:
                 break

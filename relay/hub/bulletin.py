@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from twisted.logger import Logger
 
 from relay.core.model import Notice
 from relay.core.ports import Subscriber
+
+#: Of a message: the notice's number, what happened, agent, Unix time, id, detail. Three are kept of each message, and
+#: hardly ever is one of them asked for: what a subscriber is given is made then.
+_Step = tuple[int, str, str, float, str, str | None]
 
 
 class Bulletin:
@@ -21,20 +26,23 @@ class Bulletin:
         self.boot = boot
         self.number = 0
         self._wall = wall
-        self._notices: deque[Notice] = deque(maxlen=most)
+        self._notices: deque[Notice | _Step] = deque(maxlen=most)
         self._subscribers: dict[Subscriber, None] = {}
 
     def tell(self, event: str, agent: str, **fields: Any) -> None:
         """Something happened."""
-        self.add(event, agent, self._wall(), fields)
-
-    def add(self, event: str, agent: str, at: float, fields: dict[str, Any]) -> None:
-        """The same of something that happened at that Unix time, for who has the fields at hand."""
         self.number += 1
-        notice = Notice(self.number, event, agent, at, fields)
-        self._notices.append(notice)
+        self._keep(Notice(self.number, event, agent, self._wall(), fields))
+
+    def add(self, name: str, agent: str, at: float, id: str, detail: str | None) -> None:
+        """``message.name`` happened to a message at that Unix time."""
+        self.number += 1
+        self._keep((self.number, name, agent, at, id, detail))
+
+    def _keep(self, kept: Notice | _Step) -> None:
+        self._notices.append(kept)
         if self._subscribers:
-            self._pass_on(notice)
+            self._pass_on(_notice(kept))
 
     def _pass_on(self, notice: Notice | None) -> None:
         for subscriber in list(self._subscribers):
@@ -52,12 +60,19 @@ class Bulletin:
         return len(self._subscribers)
 
     def since(self, number: int) -> list[Notice] | None:
-        oldest = self._notices[0].number if self._notices else self.number + 1
+        oldest = self.number + 1 - len(self._notices)
         if number > self.number or number + 1 < oldest:
             return None
-        return [notice for notice in self._notices if notice.number > number]
+        return [_notice(kept) for kept in islice(self._notices, number + 1 - oldest, None)]
 
     def close(self) -> None:
         """The relay shuts down: every subscriber is told so."""
         self._pass_on(None)
         self._subscribers.clear()
+
+
+def _notice(kept: Notice | _Step) -> Notice:
+    if isinstance(kept, Notice):
+        return kept
+    number, name, agent, at, id, detail = kept
+    return Notice(number, f"message.{name}", agent, at, {"id": id} if detail is None else {"id": id, "detail": detail})

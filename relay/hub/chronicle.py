@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -33,11 +32,11 @@ class Chronicle:
         """Something happened to a message."""
         now = self._wall()
         entry.events.append(Event(now, name, session, self._node, detail))
-        self.bulletin.add(f"message.{name}", agent, now, _about(entry.id, detail))
+        self.bulletin.add(name, agent, now, entry.id, detail)
 
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
-        self.bulletin.add(f"message.{name}", agent, self._wall(), _about(id, detail))
+        self.bulletin.add(name, agent, self._wall(), id, detail)
 
     def ended(self, id: str) -> None:
         """The end of a message is where it will be looked for: in the store, or among those never stored."""
@@ -78,7 +77,3 @@ class Chronicle:
     def past(self, id: str) -> Past | None:
         """The end of a message that was never durable, while it is remembered."""
         return self._remembered.get(id)
-
-
-def _about(id: str, detail: str | None) -> dict[str, Any]:
-    return {"id": id} if detail is None else {"id": id, "detail": detail}

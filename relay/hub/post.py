@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -109,9 +109,15 @@ class Post:
             self._courier.send_directly(self._entry)
         if self._is_only_saved():
             # The way of most lines: no coroutine, and no Deferred but the store's.
-            saving.save(self._courier, self._entry, None, lambda: tell(self._answered(self._said_at_last())))
+            saving.save(self._courier, self._entry, None, lambda: tell(self._answered(self._said_at_last(None))))
+        elif self._is_only_waited_for():
+            # The way of nearly all that is delivered: no coroutine, unless it comes to more than the ACK.
+            self._courier.acks.wait(self._waiter, self._wait).addBoth(self._waited, tell)
         else:
-            Deferred.fromCoroutine(self._see_through()).addBoth(self._answered).addBoth(tell)
+            self._finish(self._see_through(), tell)
+
+    def _finish(self, rest: Coroutine[Any, Any, Outcome], tell: Callable[[Outcome | Failure], object]) -> None:
+        Deferred.fromCoroutine(rest).addBoth(self._answered).addBoth(tell)
 
     def _is_only_saved(self) -> bool:
         """Is it made durable at once, and waited for no longer?"""
@@ -119,9 +125,26 @@ class Post:
             return False
         return self._wait <= 0 or self._courier.outlet is None
 
-    def _said_at_last(self) -> Outcome | Failure:
+    def _is_only_waited_for(self) -> bool:
+        """Was it sent, and is there an ACK to wait for in one piece, while it is only in memory?"""
+        if not self._direct or self._now_or_never or self._is_saved_at_once():
+            return False
+        if self._over or self._context.draining or self._courier.outlet is None:
+            return False
+        return self._ttl is None or self._ttl >= self._wait
+
+    def _waited(self, why: Reason | Failure | None, tell: Callable[[Outcome | Failure], object]) -> None:
+        if isinstance(why, Failure):
+            tell(self._answered(why))
+        elif self._over:
+            tell(self._answered(self._said_at_last(why)))
+        else:
+            self._doubt(why)
+            self._finish(self._go_on(why), tell)
+
+    def _said_at_last(self, why: Reason | None) -> Outcome | Failure:
         try:
-            return self._said(None)
+            return self._said(why)
         except Exception:
             return Failure()
 
@@ -136,7 +159,10 @@ class Post:
         saved = self._courier.save(self._entry, self._key) if self._is_saved_at_once() else None
         if self._now_or_never and saved is not None:
             await saved  # and then it is sent now or never
-        why = await self._wait_for_it()
+        return await self._go_on(await self._wait_for_it(), saved)
+
+    async def _go_on(self, why: Reason | None, saved: Deferred[None] | None = None) -> Outcome:
+        """What is done when waiting for the ACK is over. ``saved``: it is being made durable already."""
         if not self._over and (self._now_or_never or self._has_expired):
             self._courier.end_unseen(self._message.id, Status.EXPIRED, "expired")
         if not self._over:

@@ -257,6 +257,9 @@ POSTS = {
     "both lengths": post("one", b"1", transfer_encoding="chunked"),
     "a length of nonsense": post("one", b"1", content_length="+1"),
     "a long length": post("one", b"1", content_length="0" * 20 + "1"),
+    "a length in a value": post("one", b"1", user_agent="content-length: 5"),
+    "a length in capitals": post("one", b"1").replace(b"content-length", b"CONTENT-LENGTH"),
+    "two lengths, one in capitals": post("one", b"1").replace(b"content-type", b"CONTENT-LENGTH: 1\r\ncontent-type"),
     "two lengths": post("one", b"1").replace(b"content-length", b"content-length: 1\r\ncontent-length"),
     "a name twice": post("one", b"1").replace(b"content-type", b"content-type: text/plain\r\ncontent-type"),
     "two hosts": post("one", b"1").replace(b"host", b"host: localhost\r\nhost"),
@@ -286,6 +289,12 @@ def test_every_post_is_answered_alike(name: str) -> None:
 def test_a_post_in_two_segments_is_answered_alike(name: str, size: int) -> None:
     data = POSTS[name]
     same(send(0, data[:size]), wait(3), send(0, data[size:]), Answering(0))
+
+
+def test_the_same_lines_with_other_lengths_are_read_alike() -> None:
+    bodies = (b"1", b"12", b"", b"1" * 3001, b"{", b"3")
+    steps = [step for body in bodies for step in (send(0, post("one", body)), Answering(0))]
+    same(*steps, send(1, post("two", b"1")), Answering(1), send(2, post("..", b"1")))
 
 
 def test_a_body_that_follows_its_head_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

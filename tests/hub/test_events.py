@@ -142,3 +142,21 @@ def test_a_listener_that_fails_is_in_nobodys_way(logged_failures: LoggedFailures
     assert floor.post().said == "queued:away"
     assert listener.heard() == ["message.accepted", "message.queued"]
     assert len(logged_failures.flush(ZeroDivisionError)) == 2
+
+
+def test_what_was_told_is_found_again_by_its_number_as_it_was_told() -> None:
+    floor = Floor(events=6)
+    listener = Listener(floor)
+    agent = floor.agent().register()
+    floor.post()
+    agent.say("nack", id=agent.ids()[0], requeue=False, reason="no")
+    floor.post()
+    told, notices = listener.notices, floor.hub.notices
+    assert [notice.number for notice in told] == list(range(1, len(told) + 1))
+    assert notices.since(len(told)) == []
+    assert notices.since(len(told) - 1) == told[-1:]
+    assert notices.since(len(told) - 6) == told[-6:]
+    assert notices.since(len(told) - 7) is None  # forgotten
+    assert notices.since(len(told) + 1) is None  # not told yet
+    rejected = next(notice for notice in told if notice.event == "message.rejected")
+    assert rejected.fields["detail"] == "no"
