@@ -8,7 +8,6 @@ from typing import cast
 import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
 from relay.core.model import Known, Reason, Status, Value
 from relay.core.ports import StoreUnavailable
@@ -47,6 +46,11 @@ class Waiter(msgspec.Struct, eq=False):
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
     over: Deferred[Reason | None] | None = None  #: pending while it waits
     followers: list[Waiter] = msgspec.field(default_factory=list)  #: repeats of the same POST
+
+    def ran_out(self, _result: object, _seconds: float) -> Reason:
+        """A wait that ran out is an answer, not an error."""
+        self.over = None
+        return Reason.SILENT
 
     @property
     def forsaken(self) -> bool:
@@ -109,9 +113,9 @@ class AckTable:
 
     def wait(self, waiter: Waiter, seconds: float) -> Deferred[Reason | None]:
         """Fires None when the message ended or is gone, else why waiting is over: SILENT after ``seconds``."""
-        over = waiter.over = Deferred()
-        over.addTimeout(seconds, self._clock, onTimeoutCancel=_silent)
-        return over.addBoth(_waited, waiter)
+        over: Deferred[Reason | None] = Deferred()
+        waiter.over = over
+        return over.addTimeout(seconds, self._clock, onTimeoutCancel=waiter.ran_out)
 
     def has(self, id: str) -> bool:
         """Does somebody wait to hear of it?"""
@@ -183,13 +187,3 @@ def _wake(waiter: Waiter, reason: Reason | None) -> None:
     over, waiter.over = waiter.over, None
     if over is not None:
         over.callback(reason)
-
-
-def _waited(result: Reason | Failure | None, waiter: Waiter) -> Reason | Failure | None:
-    waiter.over = None
-    return result
-
-
-def _silent(result: Reason | Failure | None, _: float) -> Reason | Failure | None:
-    """A wait that ran out is an answer, not an error."""
-    return Reason.SILENT if isinstance(result, Failure) else result

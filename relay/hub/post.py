@@ -107,10 +107,11 @@ class Post:
         """``tell`` is called once, with what became of it; the failure is one with Problem, or Replayed."""
         if self._direct:
             self._courier.send_directly(self._entry)
-        if self._is_only_saved():
+        at_once = self._is_saved_at_once()
+        if at_once and self._is_only_saved():
             # The way of most lines: no coroutine, and no Deferred but the store's.
             saving.save(self._courier, self._entry, None, lambda: tell(self._answered(self._said_at_last(None))))
-        elif self._is_only_waited_for():
+        elif not at_once and self._is_only_waited_for():
             # The way of nearly all that is delivered: no coroutine, unless it comes to more than the ACK.
             self._courier.acks.wait(self._waiter, self._wait).addBoth(self._waited, tell)
         else:
@@ -120,16 +121,14 @@ class Post:
         Deferred.fromCoroutine(rest).addBoth(self._answered).addBoth(tell)
 
     def _is_only_saved(self) -> bool:
-        """Is it made durable at once, and waited for no longer?"""
-        if self._durably or self._now_or_never or not self._is_saved_at_once():
+        """Is what is made durable at once waited for no longer?"""
+        if self._durably or self._now_or_never:
             return False
         return self._wait <= 0 or self._courier.outlet is None
 
     def _is_only_waited_for(self) -> bool:
-        """Was it sent, and is there an ACK to wait for in one piece, while it is only in memory?"""
-        if not self._direct or self._now_or_never or self._is_saved_at_once():
-            return False
-        if self._over or self._context.draining or self._courier.outlet is None:
+        """Was what is only in memory sent, and is there an ACK to wait for in one piece?"""
+        if self._now_or_never or self._over or self._context.draining or self._courier.outlet is None:
             return False
         return self._ttl is None or self._ttl >= self._wait
 
