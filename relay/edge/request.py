@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -12,19 +11,16 @@ from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from relay.core.access import NOBODY, Grant
-from relay.core.problems import Problem, Unsound
+from relay.core.problems import Problem
 from relay.edge import pages
 from relay.edge.answer import Answer, of_problem
+from relay.edge.target import read_target
 
 if TYPE_CHECKING:
     from relay.edge.batch import Batch
     from relay.edge.channel import DoorChannel
     from relay.edge.site import DoorSite
 
-#: A path, or a whole URL (RFC 9112 section 3.2); a fragment is never sent.
-_TARGET: Final = re.compile(
-    rb"(?:(?P<scheme>https?)://(?P<authority>[^/?#]*))?(?P<path>/[^?#]*|)(?:\?(?P<query>[^#]*))?", re.I
-)
 _SECRETS: Final = frozenset({b"token", b"access_token", b"bearer"})
 
 log = Logger()
@@ -95,7 +91,7 @@ class DoorRequest(Request):
         self.method, self.uri, self.clientproto = method, target, version
         self.args: dict[bytes, list[bytes]] = {}  # the doors read their query themselves
         self.path = b"/"
-        host = self._read_target(target)
+        self.path, self.query, host = read_target(target, self.values(b"host"))
         secure = bool(self.isSecure())
         self.site.guard.check(host, self.values(b"origin"), secure)
         self.origin_passed = self.requestHeaders.hasHeader(b"origin")
@@ -155,21 +151,6 @@ class DoorRequest(Request):
             self.process()
         else:
             self.channel.refuse(problem)
-
-    def _read_target(self, target: bytes) -> str:
-        """Split the target into ``path`` and ``query``; the host that is meant is returned."""
-        match = _TARGET.fullmatch(target)
-        if match is None or not (match["path"] or match["scheme"]):
-            raise Unsound("the request's target must be a path, or a URL of http or https")
-        self.path, self.query = match["path"] or b"/", match["query"] or b""
-        hosts = self.values(b"host")
-        if match["scheme"] is None:
-            return hosts[0] if hosts else ""
-        authority = match["authority"].decode("latin-1")
-        # The standard lets the URL win. A reader before us that believed the header would have judged another host.
-        if hosts and hosts[0].lower() != authority.lower():
-            raise Unsound("the host of the request's URL must be the one in Host")
-        return authority
 
     # -- the body
 
