@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.agents import Agent, acknowledge
 from tests.e2e.door import post
 from tests.e2e.support import ROOT, Daemon, clean_environment
 
@@ -32,7 +33,7 @@ def test_the_template_is_what_the_page_shows() -> None:
 
 @pytest.mark.e2e
 def test_the_walk_ends_at_a_plugin_that_is_tested_loaded_and_used(
-    tmp_path: Path, start: Callable[..., Daemon], join: Callable[..., object]
+    tmp_path: Path, start: Callable[..., Daemon], join: Callable[..., Agent]
 ) -> None:
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -48,8 +49,8 @@ def test_the_walk_ends_at_a_plugin_that_is_tested_loaded_and_used(
         for words in expected.splitlines():
             assert words in done.stdout
     relay = start("--config", "relay.toml", store="memory:")
-    with join(relay, "desk-1") as agent:  # type: ignore[attr-defined]  # an Agent
+    with join(relay, "desk-1", acknowledge) as agent:
         assert post(relay.port, "desk-1", b'"hello"').status == 200
-        [message] = agent.messages()
+        message = agent.next()
         assert message["headers"] == {"x-stamp": "seen"}
     assert post(relay.port, "desk-9", b'"hello"').status == 403

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from relay.core.limits import Limits
 from relay.core.model import Form, Status
 from relay.core.problems import Problem
 from relay.extensions import IRelayServicePlugin, Received, Submission
+from tests.auth.support import Guarded
 from tests.extensions.support import Outside, plugin
 from tests.hub.support import Floor
 
@@ -116,6 +118,23 @@ def test_a_session_that_the_relay_ends_is_told_why() -> None:
     inside.settle()
     assert [problem.word for problem in inside.lost] == ["ended"]
     assert not inside.relay.wires
+
+
+def test_an_agent_of_a_plugin_needs_no_token_where_all_others_do(tmp_path: Path) -> None:
+    guarded = Guarded(tmp_path / "auth.toml")
+    secret = guarded.add("phone", publish=("desk-*",))
+    outside = Outside([plugin(IRelayServicePlugin)], clock=guarded.clock)
+    outside.roster.connect(guarded.relay.hub)
+    received: list[Received] = []
+    outside.roster.enlisted[0].place.attach("desk-1", received.append)
+    guarded.relay.settle()
+    assert guarded.status("POST", "/v1/agents/desk-1/messages", secret, b"1") == 200
+    guarded.revoke("phone")  # everybody's grant is looked at again
+    guarded.relay.settle()
+    outside.roster.enlisted[0].place.publish(Submission("desk-1", b"2", "application/json", Form.JSON, 0.0))
+    guarded.relay.settle()
+    assert [each.payload for each in received] == [b"1", b"2"]
+    guarded.close()
 
 
 def test_a_message_of_a_plugin_is_known_under_the_plugins_name() -> None:
