@@ -66,9 +66,8 @@ class Bulletin:
         return [_notice(kept) for kept in islice(self._notices, number + 1 - oldest, None)]
 
     def close(self) -> None:
-        """The relay shuts down: every subscriber is told so."""
+        """The relay shuts down: every subscriber is told so, and leaves when it has heard enough."""
         self._pass_on(None)
-        self._subscribers.clear()
 
 
 def _notice(kept: Notice | _Step) -> Notice:

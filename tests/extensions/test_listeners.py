@@ -133,6 +133,14 @@ def test_one_that_fails_so_often_in_a_row_is_switched_off_and_not_called_again()
     assert party.health.why == "listener: ValueError: ouch"
 
 
+def test_it_is_told_to_the_end_what_happens_while_the_relay_shuts_down() -> None:
+    heard: list[str] = []
+    party = Party(lambda notice: heard.append(notice.event))
+    party.bulletin.close()
+    party.tell("message.delivered")
+    assert heard == ["message.delivered"]
+
+
 def test_what_a_listener_returns_is_nobodys_business() -> None:
     party = Party(lambda notice: 5)
     party.tell("message.1")
