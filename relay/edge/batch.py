@@ -126,7 +126,6 @@ class Batch:
         self._settings = settings
         self._lines = Lines(limits.frame)
         self._state = State.READING
-        self._submitting = False
         self._lots: set[Lot] = set()  #: those with undecided lines
         self._undecided = 0
         self._undecided_bytes = 0
@@ -169,12 +168,8 @@ class Batch:
 
     def _go_on(self) -> None:
         """Submit what came, as far as there is room; read on, or not; finish when all is decided."""
-        if self._submitting:
-            return  # a line was decided at once: the loop below sees to what it makes room for
-        self._submitting = True
         while lines := self._next_lines():
-            self._submit(Lot(lines))
-        self._submitting = False
+            self._submit(lines)
         if self._state is State.READING and not self._room():
             self._state = State.HELD
             self._request.channel.hold_body(True)
@@ -227,11 +222,9 @@ class Batch:
         self._undecided += 1
         self._undecided_bytes += len(data)
 
-    def _submit(self, lot: Lot) -> None:
-        self._lots.add(lot)
-        lot.hang_up = self._hub.submit_all(
-            [line.submission for line in lot.lines.values()], partial(self._decided, lot)
-        )
+    def _submit(self, lines: list[Line]) -> None:
+        self._lots.add(lot := Lot(lines))
+        lot.hang_up = self._hub.submit_all([line.submission for line in lines], partial(self._decided, lot))
         if self._state is State.CUT:
             self._hang_up(lot)
 

@@ -94,12 +94,11 @@ class Hub:
         manners = Manners(heartbeat, ack_timeout, on_duplicate, node, server)
         permits = Permits(self._context, authenticator)
         self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, permits, manners)
-        self._heartbeat.chores.append(permits.sweep)
         drops = Overflow(self._context, self._couriers) if overflow == "drop-oldest" else None
         self._delivery = Delivery(self._context, self._couriers, self._directory, drops, filters)
         self._records = Records(self._context, self._couriers)
         self._mending = Mending(self._context, self._couriers, self._records)
-        self._heartbeat.chores.append(self._mending.sweep)
+        self._heartbeat.chores += [permits.sweep, self._mending.sweep]
         self._callbacks = None if webhooks is None else Callbacks(self._context, webhooks)
         if self._callbacks is not None:
             self._heartbeat.chores.append(self._callbacks.sweep)

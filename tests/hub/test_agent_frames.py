@@ -79,6 +79,7 @@ def test_an_ack_is_confirmed_once_it_is_durable() -> None:
     answers = [floor.post(wait=0) for _ in range(2)]
     ids = agent.ids()
     floor.store.hold()
+    agent.say("ack", id=ids[0])
     agent.say("ack", ids=ids, confirm=True)
     assert agent.heard("acked") == []
     floor.store.release(1)
