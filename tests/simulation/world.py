@@ -363,6 +363,8 @@ class World:
             return
         if notice.event == "message.accepted" and self._posting is not None:
             self._name(self._posting, id)
+            if self.store.known(id) is None:
+                self._posting.superseded = False  # a repeat of what was not kept: it is the newer one now
         if notice.event in ENDS:
             status = notice.event.removeprefix("message.")
             guilty = id in self.by_id and self.by_id[id].bad + 1 >= LIMITS["redeliveries"]
