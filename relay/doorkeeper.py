@@ -20,6 +20,9 @@ from twisted.logger import Logger
 from relay.core.counters import Counters
 from relay.core.limits import Limits
 
+#: Newcomers that one port lets in within a turn. Twisted takes 100 and, while a crowd waits, 20 more each time: the
+#: handshakes of a storm would then fill whole seconds, in which nobody else is answered.
+AT_ONCE: Final = 8
 #: The doors must have been open for so many looks before that is said: a crowd at the mark opens and closes them.
 CALM: Final = 10
 
@@ -52,12 +55,12 @@ class Doorkeeper:
         for port in ports:
             if hasattr(port, "numberAccepts"):
                 self._ports.append(port)
-                # Within one turn Twisted accepts a hundred and more, whatever was said to it meanwhile.
+                # Within one turn Twisted accepts as many as it set out to, whatever was said to it meanwhile.
                 port.doRead = partial(self._accept, port, port.doRead)
         self.look()
 
     def _accept(self, port: Any, accept: Callable[[], object]) -> None:
-        port.numberAccepts = max(1, min(port.numberAccepts, self._room()))
+        port.numberAccepts = max(1, min(port.numberAccepts, self._room(), AT_ONCE))
         before = self._connected
         accept()
         if self._connected == before:

@@ -10,7 +10,7 @@ from twisted.logger import capturedLogs
 
 from relay.core.counters import Counters
 from relay.core.limits import Limits
-from relay.doorkeeper import CALM, Doorkeeper, descriptors_open
+from relay.doorkeeper import AT_ONCE, CALM, Doorkeeper, descriptors_open
 
 
 @dataclass(eq=False)
@@ -65,12 +65,15 @@ class Crowd:
             if port.reading:
                 port.doRead()
 
+    def turns(self, count: int = 20) -> None:
+        for _ in range(count):
+            self.turn()
+
 
 def test_at_the_mark_nobody_more_is_accepted_however_many_come_in_one_turn() -> None:
     crowd = Crowd()
     crowd.ports[0].waiting = 500
-    for _ in range(5):
-        crowd.turn()
+    crowd.turns()
     assert crowd.connected == 80  # 90 % of 100, but for 10 files
     assert not crowd.ports[0].reading
     assert crowd.counters.table()["descriptors"] == 1
@@ -79,7 +82,7 @@ def test_at_the_mark_nobody_more_is_accepted_however_many_come_in_one_turn() -> 
 def test_when_somebody_has_gone_one_more_comes_in_at_the_next_look() -> None:
     crowd = Crowd()
     crowd.ports[0].waiting = 500
-    crowd.turn()
+    crowd.turns()
     crowd.go(3)
     crowd.turn()
     assert crowd.connected == 77
@@ -89,12 +92,19 @@ def test_when_somebody_has_gone_one_more_comes_in_at_the_next_look() -> None:
     assert crowd.keeper.resting
 
 
+def test_a_crowd_comes_in_by_few_a_turn_so_that_others_are_served_between() -> None:
+    crowd = Crowd(most=100_000)
+    crowd.ports[0].waiting = 10_000
+    for turns in range(1, 9):
+        crowd.turn()
+        assert crowd.connected == turns * AT_ONCE
+
+
 def test_several_doors_share_the_room() -> None:
     crowd = Crowd(ports=3)
     for port in crowd.ports:
         port.waiting = 50
-    for _ in range(3):
-        crowd.turn()
+    crowd.turns()
     assert crowd.connected == 80
     assert not any(port.reading for port in crowd.ports)
 
@@ -138,7 +148,7 @@ def test_a_crowd_at_the_mark_fills_no_log() -> None:
 def test_a_door_that_was_closed_meanwhile_stays_closed() -> None:
     crowd = Crowd()
     crowd.ports[0].waiting = 500
-    crowd.turn()
+    crowd.turns()
     crowd.ports[0].disconnecting = True
     crowd.go(50)
     crowd.keeper.look()
