@@ -7,8 +7,8 @@ from typing import Final
 from relay.core.model import Kept, Key, Known, Past, Put, Standing
 from relay.core.ports import KeysFull
 from relay.store.ending import no_room_for_callbacks
-from relay.store.puts import name_of
-from relay.store.rows import PUT_COLUMNS, Row, row_of, text
+from relay.store.puts import name_of, rows_of
+from relay.store.rows import PUT_COLUMNS, Row, text
 from relay_postgres.finding import find
 from relay_postgres.superseding import supersede
 from relay_postgres.work import Many, Work
@@ -65,7 +65,7 @@ def put(work: Work, puts: Puts) -> None:
         puts = [(index, op) for index, op in puts if work.answers[index] is None]
         ended = supersede(work, [(index, op) for index, op in puts if op.supersedes])
         answer_known(work, {index: name for index, name in known.items() if ended.get(name[0], index) < index})
-    work.do_many(PUT, [row_of(op.record, op.timeline) for _, op in puts])
+    work.do_many(PUT, list(rows_of(puts)))
     for index, op in puts:
         work.answers[index] = work.answers[index] or NOTHING_ELSE
         work.last_place = max(work.last_place, op.record.place)

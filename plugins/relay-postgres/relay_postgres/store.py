@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, fail
+from twisted.internet.defer import Deferred, DeferredLock, TimeoutError, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 
@@ -152,9 +152,15 @@ class PostgresStore:
 
         A Put of an id that is kept already, queued or ended, changes nothing.
         """
-        if refusal := self._refusal():
-            return fail(refusal)
-        return self._group.write(op)
+        refusal = self._refusal()
+        return fail(refusal) if refusal else self._group.write(op)
+
+    def write_all(self, ops: Sequence[Write]) -> Deferred[Sequence[Depth | Kept | None]]:
+        """Make these changes, in one commit."""
+        if not ops:
+            return succeed([])
+        refusal = self._refusal()
+        return fail(refusal) if refusal else self._group.write_all(ops)
 
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Page]:
         """Read a piece of a queue."""
