@@ -7,6 +7,8 @@ PYTEST = $(PY) -m pytest
 # Two at a time, a file's tests together; the long ones come first (tests/conftest.py).
 SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
+PLUGINS = $(wildcard ./plugins/relay-*)
+
 .PHONY: help setup run test lint types unit e2e nightly bench bench-accept wheel format clean
 
 help:
@@ -17,7 +19,7 @@ help:
 	@echo "make nightly  the faults with larger numbers, and a batch of a million lines"
 	@echo "make bench    measure, beside a peer; fails if the relay has become slower (15 minutes)"
 	@echo "make bench-accept    what was measured last is what later runs are held against"
-	@echo "make wheel    build dist/*.whl"
+	@echo "make wheel    build dist/*.whl, the relay and its plugins"
 	@echo "make format   lay out the source as lint wants it"
 	@echo "make clean    remove what the above made, but for relay.db"
 
@@ -64,8 +66,8 @@ bench-accept: .venv/tested
 	$(PY) -m bench --accept
 
 wheel: .venv/installed
-	@rm -rf build dist
-	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@rm -rf build dist plugins/*/build
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . $(PLUGINS)
 	@ls dist/*.whl
 
 format: .venv/tested
@@ -73,5 +75,5 @@ format: .venv/tested
 	$(PY) -m ruff format --quiet .
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info twistd.log* twistd.pid twisted/plugins/dropin.cache
+	rm -rf .venv build dist plugins/*/build plugins/*/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info twistd.log* twistd.pid twisted/plugins/dropin.cache
 	find . -type d \( -name __pycache__ -o -name node_modules \) -prune -exec rm -rf {} +

@@ -192,7 +192,7 @@ UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
 
 def lines_of_the_house() -> Iterator[tuple[Path, int, str]]:
-    folders = ("relay", "twisted", "tests", "bench", "examples", "docs", "deploy")
+    folders = ("relay", "twisted", "plugins", "tests", "bench", "examples", "docs", "deploy")
     kinds = {".py", ".md", ".sql", ".toml", ".mjs", ".service", ".socket"}
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*")):

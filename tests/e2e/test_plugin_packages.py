@@ -1,0 +1,300 @@
+"""The plugins as strangers get them: wheels beside the relay's, found, used over a real relay, and removed again.
+
+One clean environment for all of it. Nothing here may find the checkout: ``PYTHONPATH`` is empty, and every command runs
+in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.core.webhooks import signatures
+from tests.e2e.door import get, post
+from tests.e2e.support import ROOT, Daemon
+from tests.e2e.test_callbacks import Receiver
+from tests.e2e.test_packaging import ALONE, INSTALL_SECONDS, LOOPBACK, NOT_SOURCE, run, succeed
+
+pytestmark = pytest.mark.e2e
+
+SECRET = b"s" * 32
+NOBODY = 65534
+
+
+@dataclass
+class Around:
+    """What a plugin may need of the world: a folder, and a receiver of POSTs."""
+
+    folder: Path
+    receiver: Receiver
+
+
+Use = Callable[[Daemon, Around], None]
+
+
+def webhook_table(around: Around) -> str:
+    secret = around.folder / "secrets"
+    secret.write_text(f"whsec_{base64.b64encode(SECRET).decode()}\n")
+    return (
+        f'url = "{around.receiver.url}"\nca_file = "{around.receiver.certificate}"\nsecret_file = "{secret}"\n'
+        'agents = ["desk-*"]\nbatch_seconds = 0\n'
+    )
+
+
+def use_webhook(relay: Daemon, around: Around) -> None:
+    """It posts what became of a message, signed, over TLS, and what is left when the relay stops."""
+    around.receiver.statuses = [503, 204]
+    queued = post(relay.port, "desk-1", '"hello"', wait=0)
+    first, again = around.receiver.next(), around.receiver.next()
+    assert (first.body, first.headers["webhook-id"]) == (again.body, again.headers["webhook-id"])
+    at = int(again.headers["webhook-timestamp"])
+    assert again.headers["webhook-signature"] == signatures((SECRET,), again.headers["webhook-id"], at, again.body)
+    events = events_of(again.body)
+    while not any(each["event"] == "message.queued" for each in events):
+        events += events_of(around.receiver.next().body)
+    assert {(each["agent"], each["id"]) for each in events} == {("desk-1", queued.json["id"])}
+
+
+def events_of(body: bytes) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = json.loads(body)["events"]
+    return events
+
+
+def redact_table(_: Around) -> str:
+    return 'ready = ["card"]\n[[extensions.redact.rules]]\nready = "email"\naction = "refuse"\nagents = ["lab"]\n'
+
+
+def use_redact(relay: Daemon, _: Around) -> None:
+    """What it replaces is not kept, and what it refuses is answered so."""
+    assert post(relay.port, "lab", '"joe@example.org"', wait=0).problem == "rejected"
+    assert post(relay.port, "desk-2", '{"n": 1.0, "card": "4111 1111 1111 1111"}', wait=0).status == 200
+    (kept,) = get(relay.port, "/v1/agents/desk-2/messages?payload=true").json["items"]
+    assert kept["payload"] == {"n": 1.0, "card": "[card]"}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A plugin's package, the name of its plugin, its table in the configuration, and what shows that it is used.
+
+    Without a table it is only found and removed: the server that it needs is for its own tests.
+    """
+
+    package: str
+    plugin: str
+    table: Callable[[Around], str] | None = None
+    use: Use | None = None
+
+    @property
+    def module(self) -> str:
+        return self.package.replace("-", "_")
+
+
+PACKAGES = (
+    Package("relay-redact", "redact", redact_table, use_redact),
+    Package("relay-webhook", "webhook", webhook_table, use_webhook),
+    Package("relay-postgres", "postgres"),
+)
+USED = [package for package in PACKAGES if package.use]
+each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: str(package.package))
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder that others than we can look into: pytest's own are closed."""
+    place = Path(tempfile.mkdtemp(prefix="relay-plugins-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def wheels(place: Path) -> dict[str, Path]:
+    """package -> its wheel; built from a copy of the source in which nothing was made before."""
+    source = shutil.copytree(ROOT, place / "source", ignore=NOT_SOURCE)
+    sources = [source, *(source / "plugins" / each.package for each in PACKAGES)]
+    pip = (sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--wheel-dir", place / "dist")
+    succeed(*pip, *sources, folder=place, seconds=INSTALL_SECONDS)
+    return {path.name.split("-")[0].replace("_", "-"): path for path in (place / "dist").glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def commands(place: Path, wheels: dict[str, Path]) -> Path:
+    """The commands of a clean environment with the relay's wheel and what it needs."""
+    succeed(sys.executable, "-m", "venv", "--without-pip", "env", folder=place)
+    install(place / "env" / "bin", wheels["txrelay"])
+    return place / "env" / "bin"
+
+
+@pytest.fixture
+def around(place: Path, request: pytest.FixtureRequest) -> Iterator[Around]:
+    """A folder in which everybody may write."""
+    folder = Path(tempfile.mkdtemp(dir=place))
+    folder.chmod(0o777)
+    receiver = Receiver(folder)
+    receiver.certificate.chmod(0o644)
+    yield Around(folder, receiver)
+    receiver.close()
+
+
+def pip(commands: Path, *words: str | Path) -> None:
+    line = (sys.executable, "-m", "pip", "--python", commands / "python", words[0], "-qq", *words[1:])
+    succeed(*line, folder=commands, seconds=INSTALL_SECONDS)
+
+
+def install(commands: Path, *wheels: Path) -> None:
+    pip(commands, "install", *wheels)
+
+
+def remove(commands: Path, *packages: str) -> None:
+    pip(commands, "uninstall", "--yes", *packages)
+
+
+def listed(commands: Path, folder: Path) -> dict[str, dict[str, Any]]:
+    """What ``relay plugins`` says, by name."""
+    told = succeed(commands / "relay", "plugins", "--json", folder=folder)
+    return {each["name"]: each for each in map(json.loads, told.splitlines())}
+
+
+def packages_in(commands: Path) -> Path:
+    (folder,) = (commands.parent / "lib").glob("python*/site-packages")
+    return folder
+
+
+def configure(around: Around, *packages: Package) -> Path:
+    file = around.folder / "relay.toml"
+    tables = [f"[extensions.{each.plugin}]\n{each.table(around)}" for each in packages if each.table]
+    file.write_text("\n".join(tables))
+    file.chmod(0o644)
+    return file
+
+
+def relay_with(commands: Path, around: Around, *packages: Package, by: tuple[str, ...] = ()) -> Daemon:
+    twistd = [str(commands / "twistd"), "--nodaemon", "--pidfile=", "relay"]
+    line = [*by, *twistd, "--config", str(configure(around, *packages))]
+    environment = ALONE | {"RELAY_LISTEN": LOOPBACK, "RELAY_STORE": "sqlite:relay.db"}
+    return Daemon(around.folder, environment=environment, command=line)
+
+
+@each_package
+def test_a_wheel_holds_its_package_its_description_and_nothing_of_the_relay(
+    wheels: dict[str, Path], place: Path, package: Package
+) -> None:
+    names = succeed(sys.executable, "-m", "zipfile", "--list", wheels[package.package], folder=place)
+    files = {line.split()[0] for line in names.splitlines()[1:]}
+    ours = {name for name in files if ".dist-info/" not in name}
+    assert {name for name in ours if name.startswith("relay/")} == {f"relay/plugins/{package.module}.py"}
+    assert {name.split("/")[0] for name in ours} == {"relay", package.module}
+    assert any(name.endswith("LICENSE") for name in files)
+    modules = {str(path.relative_to(ROOT / "plugins" / package.package)) for path in sources_of(package)}
+    assert modules <= ours
+
+
+def sources_of(package: Package) -> list[Path]:
+    return sorted((ROOT / "plugins" / package.package / package.module).rglob("*.py"))
+
+
+@each_package
+def test_a_plugin_is_found_when_it_is_installed_and_gone_when_it_is_removed(
+    commands: Path, wheels: dict[str, Path], around: Around, package: Package
+) -> None:
+    assert package.plugin not in listed(commands, around.folder)
+    install(commands, wheels[package.package])
+    try:
+        found = listed(commands, around.folder)[package.plugin]
+        assert (found["state"], found["why"]) == ("not enabled", "")
+        assert found["where"] == str(packages_in(commands) / "relay" / "plugins" / f"{package.module}.py")
+    finally:
+        remove(commands, package.package)
+    assert package.plugin not in listed(commands, around.folder)
+    assert not list(packages_in(commands).glob(f"{package.module}*"))
+    assert {path.name for path in (packages_in(commands) / "relay/plugins").iterdir()} <= {"__init__.py", "__pycache__"}
+
+
+@pytest.mark.parametrize("package", USED, ids=lambda package: str(package.package))
+def test_a_plugin_is_used_and_missed_when_it_is_removed(
+    commands: Path, wheels: dict[str, Path], around: Around, package: Package
+) -> None:
+    assert package.use is not None
+    install(commands, wheels[package.package])
+    try:
+        with relay_with(commands, around, package) as relay:
+            package.use(relay, around)
+            assert relay.terminate() == 0
+            assert relay.complaints() == []
+    finally:
+        remove(commands, package.package)
+    words = (commands / "twistd", "-n", "--pidfile=", "relay", "--config", around.folder / "relay.toml")
+    done = run(*words, folder=around.folder)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"relay: extensions.{package.plugin}: no plugin of that name is installed")
+
+
+def test_a_cache_that_somebody_left_changes_nothing(commands: Path, wheels: dict[str, Path], around: Around) -> None:
+    """``twisted.plugin.getPlugins`` writes one beside the plugins: whoever calls it for ours, we do not read it."""
+    package = USED[0]
+    install(commands, wheels[package.package])
+    look = "import relay.plugins, twisted.plugin as p; print(len(list(p.getPlugins(p.IPlugin, relay.plugins))))"
+    cache = packages_in(commands) / "relay" / "plugins" / "dropin.cache"
+    try:
+        assert int(succeed(commands / "python", "-c", look, folder=around.folder)) >= 1
+        assert cache.exists()
+        assert package.plugin in listed(commands, around.folder)
+    finally:
+        remove(commands, package.package)
+    try:
+        assert package.plugin not in listed(commands, around.folder)
+    finally:
+        cache.unlink()
+
+
+def closed(folder: Path) -> Iterator[Path]:
+    """Nobody may write in the folder, or in anything below it."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
+            yield path
+
+
+def contents(folder: Path) -> dict[str, int]:
+    return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_all_plugins_together_run_from_an_installation_that_cannot_be_written(
+    commands: Path, wheels: dict[str, Path], around: Around
+) -> None:
+    install(commands, *(wheels[each.package] for each in PACKAGES))
+    changed = list(closed(commands.parent))
+    before = contents(commands.parent)
+    # For root nothing is closed: then as somebody else.
+    somebody = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
+    by = ("setpriv", *somebody) if os.geteuid() == 0 else ()
+    try:
+        with relay_with(commands, around, *USED, by=by) as relay:
+            for package in USED:
+                assert package.use is not None
+                package.use(relay, around)
+            assert relay.terminate() == 0
+            assert relay.complaints() == []
+        assert {each.plugin for each in PACKAGES} <= set(listed_by(by, commands, around))
+        assert contents(commands.parent) == before
+    finally:
+        for path in changed:
+            path.chmod(path.stat().st_mode | 0o200)
+        remove(commands, *(each.package for each in PACKAGES))
+
+
+def listed_by(by: tuple[str, ...], commands: Path, around: Around) -> list[str]:
+    told = succeed(*by, commands / "relay", "plugins", "--json", folder=around.folder)
+    return [json.loads(line)["name"] for line in told.splitlines()]
