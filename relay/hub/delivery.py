@@ -70,6 +70,8 @@ class Delivery:
 
     def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
         """See ``relay.core.ports.Floor.submit_all``."""
+        if self._sieve is not None:
+            return self._submit_each(lines, tell)
         parcel = Parcel(self._context, self._directory, tell)
         readers: list[tuple[str, Reader]] = []
         for index, submission in enumerate(lines):
@@ -86,6 +88,13 @@ class Delivery:
                 told(Failure())
         parcel.send()
         return partial(self._all_hung_up, readers)
+
+    def _submit_each(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
+        """The same where filters see each of them first, and may think about it."""
+        works = [self.submit(submission, line=True) for submission in lines]
+        for index, work in enumerate(works):
+            work.addBoth(partial(_tell_line, tell, index))
+        return partial(_cancel, works)
 
     def _all_hung_up(self, readers: list[tuple[str, Reader]]) -> None:
         for agent, reader in readers:
@@ -145,6 +154,11 @@ class Delivery:
 def _answer(outcome: Deferred[Outcome], result: Outcome | Failure) -> None:
     if not outcome.called:  # nobody gave up on it
         outcome.callback(result)  # a Failure starts the errbacks
+
+
+def _cancel(works: Sequence[Deferred[Outcome]]) -> None:
+    for work in works:
+        work.cancel()
 
 
 def _tell_line(tell: Tell, index: int, result: Outcome | Failure) -> None:
