@@ -211,10 +211,7 @@ class Hub:
         return Deferred.fromCoroutine(self._mending.empty(agent))
 
     def disconnect(self, agent: str) -> bool:
-        session = self._registry.holders.get(agent)
-        if session is not None:
-            session.close(Close.OPERATOR, "closed-by-operator", retry_after=OPERATOR_RETRY)
-        return session is not None
+        return disconnect(self._registry.holders.get(agent))
 
     def letters(self, *, after: str, limit: int) -> Deferred[list[Letter]]:
         return Deferred.fromCoroutine(self._records.letters(after, limit))
@@ -239,8 +236,7 @@ class Hub:
     def converse(
         self, transport: AgentTransport, token: str | None = None, *, grant: Grant | None = None
     ) -> AgentConversation:
-        session = AgentSession(transport, self._context, self._couriers, self._delivery, self._registry, token)
-        session.vouched = grant
+        session = AgentSession(transport, self._context, self._couriers, self._delivery, self._registry, token, grant)
         self._registry.sessions.add(session)
         return session
 
@@ -255,3 +251,10 @@ class Hub:
         if not why and not self._context.ledger.accepting():
             why = "store-unavailable"
         return Readiness(not why, self._store.durable, why)
+
+
+def disconnect(session: AgentSession | None) -> bool:
+    """An operator wants it to end; False if there is none."""
+    if session is not None:
+        session.close(Close.OPERATOR, "closed-by-operator", retry_after=OPERATOR_RETRY)
+    return session is not None

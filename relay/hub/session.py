@@ -57,10 +57,11 @@ class AgentSession:
         delivery: Delivery,
         host: SessionHost,
         token: str | None = None,
+        vouched: Grant | None = None,
     ) -> None:
         self.transport = transport
         self.token = token  #: came with the upgrade, and is forgotten when it has been looked at
-        self.vouched: Grant | None = None  #: it is part of this process, and needs no token
+        self.vouched = vouched  #: it is part of this process, and needs no token
         self.grant = NOBODY
         self.state = State.OPEN
         self.agent = ""

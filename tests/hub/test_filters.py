@@ -102,6 +102,19 @@ def test_what_is_thought_about_overtakes_nothing_of_the_same_agent(place: Place)
     assert agent.messages() == [1, 2, 3, 4]
 
 
+def test_every_line_of_a_batch_is_seen_and_who_hangs_up_changes_nothing(place: Place) -> None:
+    place.filters.on_ingest = lambda submission: replace(submission, payload=b'"seen"')
+    lines = [Submission("desk-1", b"%d" % number, "application/json", Form.JSON, 0.0) for number in range(3)]
+    told: list[int] = []
+    place.hub.submit_all(lines, lambda index, became: told.append(index))
+    assert told == [0, 1, 2]
+    thinking: Deferred[Submission] = Deferred()
+    place.filters.on_ingest = lambda submission: thinking
+    place.hub.submit_all(lines[:1], lambda index, became: None)()
+    thinking.callback(replace(lines[0], payload=b'"late"'))
+    assert place.here().messages() == ["seen", "seen", "seen", "late"]
+
+
 def test_one_that_is_refused_after_thought_lets_the_next_go_on(place: Place) -> None:
     thinking: list[Deferred[Submission]] = []
 
