@@ -129,3 +129,8 @@ def flag() -> Kind:
         return words[value.lower()]
 
     return Kind(parse, "true or false")
+
+
+def shown(url: str) -> str:
+    """A URL as it may stand in a log: without the password, whether it comes before the host or as a parameter."""
+    return re.sub(r"([?&]password=)[^&#]*", r"\1***", re.sub(r"(//[^/?#:@]*):.*@", r"\1:***@", url))

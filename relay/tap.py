@@ -49,6 +49,7 @@ from relay.extensions.roster import Roster
 from relay.extensions.settings import NotUsable
 from relay.extensions.tally import Tally
 from relay.hub.service import Hub
+from relay.kinds import shown
 from relay.watch import Watch
 
 log = Logger()
@@ -249,7 +250,7 @@ def build(config: Config, process: Process) -> RelayService:
     hub.every_tick(keeper.look)
     if process.watchdog:
         hub.every_tick(lambda: process.notify("WATCHDOG=1"))
-    about = {"version": relay.__version__, "store": config.store, "who": who(config, authenticator)}
+    about = {"version": relay.__version__, "store": shown(config.store), "who": who(config, authenticator)}
     log.info("relay {version}, store {store}, {who}", **about)
     return RelayService(
         engine=hub,

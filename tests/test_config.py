@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from relay.config import KINDS, LIMITS, SETTINGS, Config, ConfigError, check_reach, load
 from relay.core.limits import MIB, Limits
+from relay.kinds import shown
 
 Written = Callable[[str], str]
 
@@ -386,3 +387,17 @@ def test_whatever_is_given_the_answer_is_a_config_or_one_line(options: dict[str,
         assert "\n" not in str(error)
     else:
         assert config.ack_timeout <= config.limits.wait_max
+
+
+@pytest.mark.parametrize(
+    "url, told",
+    [
+        ("sqlite:relay.db", "sqlite:relay.db"),
+        ("postgresql://ann@host:5432/db?sslmode=require", "postgresql://ann@host:5432/db?sslmode=require"),
+        ("postgresql://ann:se:c/r@t@host:5432/db", "postgresql://ann:***@host:5432/db"),
+        ("postgresql://:secret@/db", "postgresql://:***@/db"),
+        ("postgresql://host/db?password=secret&user=ann", "postgresql://host/db?password=***&user=ann"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, told: str) -> None:
+    assert shown(url) == told

@@ -49,6 +49,7 @@ ARROWS = {
         "daemon",
         "doorkeeper",
         "endpoints",
+        "kinds",
         "watch",
     },
 }

@@ -24,6 +24,7 @@ from relay.extensions.loader import Catalogue, Found
 from relay.extensions.place import Place, World
 from relay.extensions.providers import Provider
 from relay.extensions.settings import NotUsable, SettingsError, said
+from relay.kinds import shown
 
 #: who may call what a plugin adds over HTTP
 SCOPES = ("none", "publish", "agent", "admin")
@@ -107,7 +108,7 @@ class Roster:
                 store: MessageStore = self._made(each, "store", url)
                 return store
         known = ", ".join(sorted(f"{scheme}:" for found in plugins for scheme in found.plugin.schemes))
-        raise NotUsable(f"store {url!r}: unknown kind of store; installed are {known}")
+        raise NotUsable(f"store {shown(url)!r}: unknown kind of store; installed are {known}")
 
     def filters(self) -> Filters | None:
         """The configured filters; None if there is none."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from postgres_server import PASSWORD, PostgresServer
@@ -34,7 +36,28 @@ def relay(postgres: PostgresServer, schema: str, tmp_path: Path) -> Iterator[Dae
     finally:
         relay.stop()
     assert not relay.complaints()
-    assert PASSWORD not in relay.past
+    for password in (PASSWORD, quote(PASSWORD, safe="")):
+        assert password not in relay.past
+
+
+@pytest.mark.parametrize("place", ["//relay:{}@/postgres?", "//relay@/postgres?password={}&"])
+def test_a_password_in_the_url_is_not_in_the_log(relay: Daemon, postgres: PostgresServer, place: str) -> None:
+    relay.terminate()
+    del relay.environment["RELAY_EXTENSIONS_POSTGRES_PASSWORD_FILE"]
+    relay.store = f"postgresql:{place.format(quote(PASSWORD, safe=''))}host={postgres.folder}"
+    relay.start()
+    assert relay.output.search(r"store postgresql://\S+\*\*\*")
+
+
+def test_a_wrong_password_ends_the_start_in_one_line(relay: Daemon, postgres: PostgresServer) -> None:
+    relay.terminate()
+    del relay.environment["RELAY_EXTENSIONS_POSTGRES_PASSWORD_FILE"]
+    relay.store = f"postgresql://relay:wr0ng@/postgres?host={postgres.folder}"
+    relay.foreseen = re.compile("cannot start")
+    output = relay.launch()
+    assert relay.wait() not in (0, -9)
+    assert output.search("password authentication failed")
+    assert "wr0ng" not in output.text() and "Traceback" not in output.text()
 
 
 def test_what_was_promised_outlives_the_relay_and_the_server(relay: Daemon, postgres: PostgresServer) -> None:
