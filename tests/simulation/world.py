@@ -235,10 +235,10 @@ class World:
         end.ack_wait = fields.get("ack_wait", ACK_WAIT)
         end.asked = fields.get("resume", "")
         self.ends.append(end)
-        free = not any(other.name == name and other.live for other in self.ends)
+        holder = next((other.session for other in self.ends if other.name == name and other.live), "")
         end.register(name, max_in_flight=window, **fields)
-        if free and end.live and end.asked in self.given[name]:
-            end.took_over = end.asked  # of one that was gone already
+        if end.live and (holder or end.asked in self.given[name]):
+            end.took_over = holder or end.asked  # of one that was gone already
         return end
 
     def resume(self, holder: End, window: int, session: str, **fields: Any) -> None:
