@@ -274,6 +274,54 @@ def test_a_drain_answers_an_open_call_with_nothing(relay: Relay) -> None:
     assert client.answer().json["messages"] == []
 
 
+def test_what_the_first_call_asks_for_holds_for_its_session(relay: Relay) -> None:
+    for _ in range(3):
+        relay.post(b'{"a": 1}')
+    answer = poll(relay, "wait=0&max_in_flight=1&raw=true&ack_wait=4&client=clock").json
+    (message,) = answer["messages"]
+    assert (message["payload"], message["encoding"]) == ("eyJhIjogMX0=", "base64")
+    assert relay.get("/v1/agents/desk-1").json["client"] == "clock"
+    client = relay.begin(get("/v1/agents/desk-1/next?wait=30", relay_session=answer["session"]))
+    relay.pass_time(3)
+    assert client.answers() == []
+    relay.pass_time(2)
+    (again,) = client.answer().json["messages"]
+    assert (again["id"], again["attempt"]) == (message["id"], 2)
+
+
+def test_who_polls_takes_over_its_own_session_by_name(relay: Relay) -> None:
+    old = poll(relay).json["session"]
+    new = poll(relay, f"wait=0&resume={old}").json["session"]
+    assert poll(relay, session=old).problem == "ended"
+    assert poll(relay, session=new).status == 200
+
+
+def test_what_is_for_an_agent_that_polls_is_durable_while_its_post_waits(relay: Relay) -> None:
+    poll(relay)
+    posted = relay.begin(request("POST", "/v1/agents/desk-1/messages", b"1", content_type="application/json"))
+    assert posted.answers("POST") == []
+    assert relay.get("/v1/agents/desk-1").json["queued"] == 1
+    relay.pass_time(6)
+    assert posted.answer("POST").json["status"] == "queued"
+
+
+def test_an_agent_that_polls_puts_off_a_message_and_says_that_it_works_on_another(relay: Relay) -> None:
+    for _ in range(2):
+        relay.post()
+    answer = poll(relay, "wait=0&ack_wait=4").json
+    first, second = (message["id"] for message in answer["messages"])
+    acks(relay, answer["session"], {"nacks": [{"id": first, "delay": 2}]})
+    relay.pass_time(3)
+    acks(relay, answer["session"], {"progress": [second]})
+    assert [message["id"] for message in poll(relay, session=answer["session"]).json["messages"]] == [first]
+    relay.pass_time(3)
+    acks(relay, answer["session"], {"acks": [{"id": first}]})
+    assert poll(relay, session=answer["session"]).json["messages"] == []
+    client = relay.begin(get("/v1/agents/desk-1/next?wait=30", relay_session=answer["session"]))
+    relay.pass_time(2)
+    assert [message["id"] for message in client.answer().json["messages"]] == [second]
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"acks":[{}]}', b'{"acks":[{"id":7}]}', b'{"progress":"x"}', b"NaN"])
 def test_acks_that_cannot_be_read_are_refused(relay: Relay, body: bytes) -> None:
     session = poll(relay).json["session"]
