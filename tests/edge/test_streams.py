@@ -485,9 +485,10 @@ def test_ten_thousand_lines_are_taken_though_no_result_is_read(relay: Relay) -> 
 
 
 def test_a_time_to_live_of_very_many_digits_is_clamped_and_spoils_no_batch(relay: Relay) -> None:
-    told = results(batch(relay, line(ttl=10**400) + b'{"agent":"a","payload":1,"ttl":0,"async":true}\n' + line()))
-    assert [result.get("status") for result in told] == ["queued", None, "queued"]
-    assert told[1]["problem"]["type"] == "/problems/invalid-header"
+    data = line(ttl=10**400) + b'{"agent":"a","payload":1,"ttl":0,"async":true}\n' + line()
+    told = {result["line"]: result for result in results(batch(relay, data))}
+    assert {number: result.get("status") for number, result in told.items()} == {1: "queued", 2: None, 3: "queued"}
+    assert told[2]["problem"]["type"] == "/problems/invalid-header"
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json", "text/plain"])

@@ -162,12 +162,6 @@ class PostgresStore:
         refusal = self._refusal()
         return fail(refusal) if refusal else self._group.write_all(ops)
 
-    def write_all(self, ops: Sequence[Write]) -> Deferred[Sequence[Depth | Kept | None]]:
-        """Make these changes, in one commit."""
-        if refusal := self._refusal():
-            return fail(refusal)
-        return self._group.write_all(ops) if ops else succeed([])
-
     def page(self, agent: str, after: int, before: int, now: float, limit: int, max_bytes: int) -> Deferred[Page]:
         """Read a piece of a queue."""
         return self._read(reader.page, agent, after, before, now, limit, max_bytes)
