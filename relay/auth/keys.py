@@ -100,9 +100,9 @@ def from_jwks(data: bytes, *, secrets: bool) -> list[VerifyingKey]:
 def _member(member: Any, secrets: bool) -> VerifyingKey | None:
     if not isinstance(member, dict) or member.get("use", "sig") != "sig":
         return None
-    if "verify" not in member.get("key_ops", ["verify"]) or (member.get("kty") == "oct" and not secrets):
-        return None
     try:
+        if "verify" not in member.get("key_ops", ["verify"]) or (member.get("kty") == "oct" and not secrets):
+            return None
         key = JWKRegistry.import_key(cast(Any, member))
         kid = member.get("kid")
         return _pinned(key, _algorithms(key, member.get("alg")), kid if isinstance(kid, str) else None)

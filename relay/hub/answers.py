@@ -27,7 +27,7 @@ def acknowledge(
     tally = None if confirm is None else Tally(ids, confirm)
     courier.silence.broken()
     with courier.context.ledger.ends.together() if len(ids) > 1 else nullcontext():
-        for id in ids:
+        for id in dict.fromkeys(ids):
             _acknowledge(courier, id, reply, nothing if tally is None else tally.about(id))
     courier.pump()
 
@@ -111,7 +111,12 @@ def _end_unseen(
     """Perhaps only the disk has it. Where nothing is queued there is nothing to end, and no write to spend on it: but
     an ACK may still be about what was replaced while the agent had it.
     """
-    if status is Status.DELIVERED or courier.context.ledger.depth(courier.agent).count:
+    context, agent = courier.context, courier.agent
+    if context.ledger.ends.count(agent) >= context.limits.max_in_flight:
+        # It never had so many, and one frame may name a hundred thousand. What was its own after all is sent again.
+        context.counters.reached("max_in_flight")
+        then(False)
+    elif status is Status.DELIVERED or context.ledger.depth(agent).count:
         courier.end_unseen(id, status, reason, reply=reply, then=then)
     else:
         then(False)

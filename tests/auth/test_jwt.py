@@ -289,6 +289,7 @@ def test_of_a_set_only_keys_for_signatures_are_taken() -> None:
     others = [
         public(RSA, kid="enc", use="enc"),
         public(RSA, kid="ops", key_ops=["encrypt"]),
+        public(RSA, kid="no-ops", key_ops=5),
         public(RSA, kid="alg", alg="RSA-OAEP"),
         {"kty": "oct", "kid": "secret", "k": "AAAA"},
         {"kty": "unheard", "kid": "of"},

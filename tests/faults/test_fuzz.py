@@ -33,7 +33,7 @@ FRAMES: Final = int(os.environ.get("RELAY_FUZZ_FRAMES", "6000"))
 REQUESTS: Final = int(os.environ.get("RELAY_FUZZ_REQUESTS", "1500"))
 #: From so many on there is enough of a warm-up that memory must be flat after it.
 ENOUGH: Final = 50_000
-WARM_UP: Final = 0.3  #: of all
+WARM_UP: Final = 0.6  #: of all: until then the caches of the store fill
 FLAT: Final = 1.05
 MIB: Final = 1024 * 1024
 SIZE: Final = 25  #: frames of a talk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from relay.core.model import Form, Past, Put
+from relay.core.model import End, Form, Past, Put
 from tests.hub.support import Floor
 
 MIB = 1024 * 1024
@@ -251,3 +251,20 @@ def test_what_is_due_again_comes_in_a_frame_too() -> None:
     (frame,) = agent.heard("messages")
     assert [(item["payload"], item["attempt"]) for item in frame["messages"]] == [(1, 2), (2, 2), (3, 2)]
     assert json.dumps(frame)
+
+
+# -- floods
+
+
+def test_one_frame_of_foreign_ids_costs_no_more_writes_than_an_agent_may_have_in_flight() -> None:
+    # Two megabytes of ids would hold up everybody for seconds, and stand in memory until they are written.
+    floor = Floor(max_in_flight=10)
+    agent = floor.agent().register()
+    answer = floor.post()
+    (id,) = agent.ids()
+    floor.store_fails(End)
+    agent.say("ack", ids=[*(f"foreign-{number}" for number in range(1000)), "foreign-1", id])
+    context = floor.hub._context
+    assert context.ledger.ends.count("desk-1") == 10
+    assert context.counters.table()["max_in_flight"] == 990
+    assert answer.said == "delivered", "its own counts, wherever it stands among the others"
