@@ -235,10 +235,12 @@ class World:
         end.ack_wait = fields.get("ack_wait", ACK_WAIT)
         end.asked = fields.get("resume", "")
         self.ends.append(end)
-        holder = next((other.session for other in self.ends if other.name == name and other.live), "")
+        holder = next((other for other in self.ends if other.name == name and other.live), None)
         end.register(name, max_in_flight=window, **fields)
-        if end.live and (holder or end.asked in self.given[name]):
-            end.took_over = holder or end.asked  # of one that was gone already
+        if end.live and holder is not None and end.asked in (holder.session, holder.took_over):
+            end.took_over = holder.session
+        elif end.live and end.asked in self.given[name]:
+            end.took_over = end.asked  # of one that was gone already
         return end
 
     def resume(self, holder: End, window: int, session: str, **fields: Any) -> None:
