@@ -80,10 +80,9 @@ class Hub:
     ) -> None:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
-        remembered = Remembered(limits.remembered, limits.remembered_bytes, node)
-        chronicle = Chronicle(wall, node, remembered, self._bulletin)
-        patience = Patience(clock)
-        self._context = Context(clock, wall, random, limits, ledger, Pressure(limits), chronicle, audit, patience)
+        chronicle = Chronicle(wall, node, Remembered(limits.remembered, limits.remembered_bytes, node), self._bulletin)
+        pressure, patience = Pressure(limits), Patience(clock)
+        self._context = Context(clock, wall, random, limits, ledger, pressure, chronicle, audit, patience)
         self._context.ack_timeout = ack_timeout
         self._context.counters = self.counters = counters or Counters()
         self._context.callback_hosts = frozenset(callback_hosts)
@@ -99,9 +98,8 @@ class Hub:
         self._records = Records(self._context, self._couriers)
         self._mending = Mending(self._context, self._couriers, self._records)
         self._heartbeat.chores += [permits.sweep, self._mending.sweep]
-        self._callbacks = None if webhooks is None else Callbacks(self._context, webhooks)
-        if self._callbacks is not None:
-            self._heartbeat.chores.append(self._callbacks.sweep)
+        self._callbacks = Callbacks(self._context, webhooks) if webhooks is not None else None
+        self._heartbeat.chores += [self._callbacks.sweep] if self._callbacks is not None else []
         self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
         self._fatal: Callable[[StoreBroken], object] = lambda error: None
 
@@ -247,9 +245,8 @@ class Hub:
         return Deferred.fromCoroutine(self._views.agent(agent))
 
     def readiness(self) -> Readiness:
-        why = "draining" if self._context.draining else ""
-        if not why and not self._context.ledger.accepting():
-            why = "store-unavailable"
+        accepting = self._context.ledger.accepting()
+        why = "draining" if self._context.draining else "" if accepting else "store-unavailable"
         return Readiness(not why, self._store.durable, why)
 
 
