@@ -92,7 +92,7 @@ def storm(port: int, talks: Iterable[Talk], progress: Callable[[int], object] = 
 STATUSES: Final = frozenset(
     b"100 101 200 202 204 400 401 403 404 405 408 409 410 413 415 421 422 426 429 431 503 504".split()
 )
-TRACES: Final = re.compile(rb"Traceback|site-packages|\.py\b|/home/|/work/|Exception")
+TRACES: Final = re.compile(rb"Traceback|site-packages|\.py\b|/home/|/usr/|Exception")
 _STATUS: Final = re.compile(rb"^HTTP/1\.[01] (\d+) ", re.MULTILINE)
 #: 1011 is a relay that failed; the others stand in no frame (RFC 6455 section 7.4.1).
 _NO_CODES: Final = frozenset({1004, 1005, 1006, 1011, 1015})
