@@ -30,7 +30,8 @@ def test_what_waits_for_a_slow_reader_is_bounded_and_others_do_not_notice(start:
         before = relay.resident()
         outcomes = [post(relay.port, "slow", BIG, content_type="text/plain", wait=0).outcome for _ in range(60)]
         assert relay.resident() - before < 24 * MIB
-    assert set(outcomes) == {"queued: sent", "queued: slow"}
+    # Where the kernel takes some more meanwhile, what is ahead is just being read from the disk.
+    assert {"queued: sent", "queued: slow"} <= set(outcomes) <= {"queued: sent", "queued: slow", "queued: behind"}
     assert outcomes[-1] == "queued: slow"
     # It reads again: everything comes, in order, none twice.
     ids = []
