@@ -86,6 +86,8 @@ def _refused(address: Address, private: bool) -> str:
         return "loopback"
     if address.is_link_local:
         return "link-local"
+    if address in _SIX_TO_FOUR:
+        return ""  # as what is wrapped in it: ``forms`` gives that too, and some Pythons call all of it private
     return "private" if not address.is_global or address.is_private or _is_local(address) else ""
 
 

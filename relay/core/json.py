@@ -11,9 +11,10 @@ import msgspec
 MAX_DEPTH: Final = 128
 
 _BOM: Final = b"\xef\xbb\xbf"
-#: A string, or what there is of one that never ends: with the last quote required, a body of open quotes would be
-#: scanned to its end once for each of them.
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_ESCAPE: Final = re.compile(rb"\\.", re.DOTALL)
+#: A string without escapes, or what there is of one that never ends: with the last quote required, a body of open
+#: quotes would be scanned to its end once for each of them.
+_STRING: Final = re.compile(rb'"[^"]*+"?')
 #: Brackets become the step that they make in depth, as a signed byte; all else is deleted.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
@@ -58,7 +59,7 @@ def check_shape(data: bytes, max_depth: int = MAX_DEPTH) -> None:
 def _deeper_than(max_depth: int, data: bytes) -> bool:
     if data.count(b"[") + data.count(b"{") <= max_depth:
         return False
-    steps = _STRING.sub(b"", data).translate(_STEPS, _NO_BRACKETS)
+    steps = _STRING.sub(b"", _ESCAPE.sub(b"", data)).translate(_STEPS, _NO_BRACKETS)
     return max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth
 
 

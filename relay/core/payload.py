@@ -14,11 +14,13 @@ from relay.core.problems import Problem
 #: The longest content type that is passed on to an agent, in characters.
 MOST: Final = 255
 
-# Every repetition is possessive (``+`` after it): what has been read is not tried in another way, however long it is.
+# The repetitions are possessive (``+`` after it): what has been read is not tried in another way, however long it is.
+# But not those of what repeats something itself (tests/test_expressions.py).
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED: Final = r'"(?:[\t !#-\[\]-~]|\\[\t -~])*+"'
-_PARAMETER: Final = re.compile(rf";[ \t]*+(?:({_TOKEN})=({_TOKEN}|{_QUOTED})[ \t]*+)?+")
-_MEDIA_TYPE: Final = re.compile(rf"({_TOKEN})/({_TOKEN})[ \t]*+((?:{_PARAMETER.pattern})*+)")
+_PARAMETERS: Final = rf"(?:;[ \t]*+(?:{_TOKEN}=(?:{_TOKEN}|{_QUOTED})[ \t]*+)?)*"
+_PARAMETER: Final = re.compile(rf";[ \t]*+({_TOKEN})=({_TOKEN}|{_QUOTED})")
+_MEDIA_TYPE: Final = re.compile(rf"({_TOKEN})/({_TOKEN})[ \t]*+({_PARAMETERS})")
 
 #: charset -> (form, codec that the body must be in)
 _CHARSETS: Final = {

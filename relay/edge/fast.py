@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _TARGET: Final = re.compile(rb"POST /v1/agents/([0-9A-Za-z._~:@-]{1,128})/messages HTTP/1\.1\r\n")
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
 #: Lines that no two parsers read differently: nothing but visible characters, and one blank between two words.
-_LINES: Final = re.compile(rb"(?:[A-Za-z-]{1,32}: [!-~]++(?: [!-~]++)*+\r\n)++")
+_LINES: Final = re.compile(rb"(?:[A-Za-z-]{1,32}+: [!-~]++(?: [!-~]++)*\r\n)+")
 LONGEST_KNOWN: Final = 1024  #: bytes of header lines that are kept in mind
 #: What a plain head may say. The last three change nothing for anybody.
 ALLOWED: Final = frozenset(

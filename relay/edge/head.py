@@ -18,7 +18,7 @@ _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 #: which may be the one that judges who may do what.
 _METHOD: Final = rb"[!#$%&'*+.^_`|~0-9A-Z-]++"
 #: No folded lines, no blank before the colon, no CR, LF or NUL inside.
-_HEAD: Final = re.compile(rb"%b [!-~]++ HTTP/1\.([01])\r\n((?:%b:[^\r\n\x00]*+\r\n)*+)\r\n" % (_METHOD, _TOKEN))
+_HEAD: Final = re.compile(rb"%b [!-~]++ HTTP/1\.([01])\r\n((?:%b:[^\r\n\x00]*+\r\n)*)\r\n" % (_METHOD, _TOKEN))
 _FRAMING: Final = re.compile(
     rb"^(host|content-length|transfer-encoding):[ \t]*+([^\r]*?)[ \t]*\r", re.IGNORECASE | re.MULTILINE
 )

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Every repetition is possessive (``+`` after it): what has been read is not tried in another way, however long it is.
+# The repetitions are possessive (``+`` after it): what has been read is not tried in another way, however long it is.
+# But not those of what repeats something itself (tests/test_expressions.py).
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*+"'
-_PAIR: Final = rf"({_TOKEN})[ \t]*+(?:=[ \t]*+({_TOKEN}|{_QUOTED})?+[ \t]*+)?+"
-_PREFERENCE: Final = re.compile(rf"[ \t]*+{_PAIR}(?:;[ \t]*+(?:{_PAIR})?+)*+")
+_VALUE: Final = rf"(?:{_TOKEN}|{_QUOTED})?"
+_PAIR: Final = rf"{_TOKEN}[ \t]*+(?:=[ \t]*+{_VALUE}[ \t]*+)?"
+_PREFERENCE: Final = re.compile(rf"[ \t]*+({_TOKEN})[ \t]*+(?:=[ \t]*+({_VALUE})[ \t]*+)?(?:;[ \t]*+(?:{_PAIR})?)*")
 #: One element of the list: all up to a comma that stands outside quotes. Quotes that are never closed end nowhere.
-_ELEMENT: Final = re.compile(rf'(?:{_QUOTED}?+|[^",])++')
+_ELEMENT: Final = re.compile(rf'(?:{_QUOTED}?|[^",]++)+')
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ PAGE_DEFAULT: Final = 100
 PAGE_MOST: Final = 1000
 MESSAGE_ID: Final = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 
-_ESCAPES: Final = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2})*+")
+_ESCAPES: Final = re.compile(r"(?:[^%]|%[0-9A-Fa-f][0-9A-Fa-f])*+")
 
 
 def agent_id(segment: str) -> str:
