@@ -87,7 +87,7 @@ class Backlog:
     @property
     def quiet(self) -> bool:
         """Is there nothing to be sent or read, nor will be when its time comes?"""
-        return not (self._ready or self._recalled or self.resting or self.unread)
+        return not (self._ready or self._recalled or self.resting or self._cursor + 1 < self._floor)
 
     def begin(self, floor: int, queued: bool) -> None:
         """A session begins: read from the start as far as ``floor``, or nothing where nothing is ``queued``."""
@@ -107,7 +107,9 @@ class Backlog:
 
     def ahead(self) -> bool:
         """Does something here wait for its first send?"""
-        return self.unread or any(record.trials.attempts == 0 for record in self._ready)
+        if self._ready and any(record.trials.attempts == 0 for record in self._ready):
+            return True
+        return self._cursor + 1 < self._floor
 
     def blocked(self) -> bool:
         """Is something being read, or does the next one wait for what the store says to a repeat of it?

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Collection, Hashable
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
@@ -17,7 +17,7 @@ class Delays(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._queues: dict[float, OrderedDict[T, float]] = {}
+        self._queues: dict[float, dict[T, float]] = {}  #: by delay, in the order of time
         self._count = 0
 
     def __len__(self) -> int:
@@ -31,7 +31,7 @@ class Delays(Generic[T]):
         """``item``, which is not in yet, is due ``delay`` after ``now``. Returns that time."""
         queue = self._queues.get(delay)
         if queue is None:
-            queue = self._queues[delay] = OrderedDict()
+            queue = self._queues[delay] = {}
         queue[item] = due = now + delay
         self._count += 1
         return due
@@ -50,8 +50,9 @@ class Delays(Generic[T]):
         """Take out what is due by now, in the order of its time. A delay that nothing is left of is forgotten."""
         found: list[tuple[float, T]] = []
         for delay, queue in list(self._queues.items()):
-            while queue and next(iter(queue.values())) <= now:
-                item, due = queue.popitem(last=False)
+            # All at once: the way to the first one is long where many before it were taken out.
+            for item, due in list(takewhile(lambda pair: pair[1] <= now, queue.items())):
+                del queue[item]
                 found.append((due, item))
                 self._count -= 1
             if not queue:

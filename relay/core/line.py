@@ -20,13 +20,30 @@ until then the disk does not show the truth, and the order would be wrong.
 
 from __future__ import annotations
 
+from typing import Final
+
 from relay.core.backlog import Backlog
 from relay.core.entry import Entry, Phase, Read, Recall, Saved, Send, Step, Tail
 from relay.core.model import Message, Page, Record, Trials
 from relay.core.topics import Topics
 
+NEVER: Final = Trials()  #: was it sent
+ONCE: Final = Trials(attempts=1)  #: after the first send
+
 TAIL_COUNT = 100  #: messages kept in memory behind the disk's range …
 TAIL_BYTES = 1024 * 1024  #: … and their payload bytes; the rest is read back when its turn comes
+
+
+def launch(line: Line, place: int, message: Message) -> Entry:
+    """It takes its place, and is sent just now: nothing is ahead of it, and it has no topic. Returns its entry.
+
+    What ``Line.accept`` and ``Line.fly`` come to then.
+    """
+    size = len(message.payload)
+    entry = Entry(place, message.id, size, message, ONCE, message.expires_at, Phase.FLYING, publisher=message.publisher)
+    line.entries[entry.id] = entry
+    line.flying += 1
+    return entry
 
 
 class Line:
@@ -60,7 +77,7 @@ class Line:
 
     def ahead(self) -> bool:
         """Does an earlier message wait for its first send?"""
-        return bool(self.tail) or self.topics.replacing > 0 or self._backlog.ahead()
+        return bool(self.tail.entries) or self.topics.replacing > 0 or self._backlog.ahead()
 
     def due_at(self) -> float | None:
         """When the next resting message may be sent (Unix time), if there is one."""

@@ -22,7 +22,7 @@ LONGEST_NACK_DELAY: Final = 86400.0  #: seconds
 LAST_SECOND: Final = 253402300799.0  #: Unix time: the calendar (RFC 3339) ends with the year 9999
 
 _DEEPEST = 128
-_ENVELOPE = 1024  #: bytes of a message frame beside payload and content type, at most
+ENVELOPE: Final = 1024  #: bytes of a message frame beside payload and content type, at most
 
 
 class BadFrame(Exception):
@@ -305,5 +305,5 @@ def _base64(data: bytes) -> bytes:
 
 def estimate(item: Message) -> int:
     """Bytes of the frame of a message, near enough for a buffer's bound."""
-    size = len(item.payload) + _ENVELOPE
+    size = len(item.payload) + ENVELOPE
     return size + sum(len(name) + len(value) for name, value in item.headers) if item.headers else size

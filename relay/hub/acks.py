@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -22,14 +22,11 @@ class Ending(Value, frozen=True):
     reply: bytes | None = None
 
 
-class Reader:
+class Reader(msgspec.Struct, eq=False):
     """Who asked, and reads the answer until it hangs up."""
 
-    __slots__ = ("gone", "id")
-
-    def __init__(self) -> None:
-        self.gone = False
-        self.id = ""  #: of the message, when there is one
+    gone: bool = False
+    id: str = ""  #: of the message, when there is one
 
 
 class Waiter(msgspec.Struct, eq=False):
@@ -44,7 +41,7 @@ class Waiter(msgspec.Struct, eq=False):
     recorded: bool = False  #: does the store know its end?
     urgent: bool = False  #: now or never: it is sent although its time to live is over
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
-    over: Deferred[Reason | None] | None = None  #: pending while it waits
+    over: Deferred[Any] | None = None  #: pending while it waits; fires with a Reason, or None
     followers: list[Waiter] = msgspec.field(default_factory=list)  #: repeats of the same POST
 
     def ran_out(self, _result: object, _seconds: float) -> Reason:
@@ -65,7 +62,7 @@ class Crowd:
         self.waiting = 0
         self.when_empty: Callable[[], object] = lambda: None
 
-    def came(self, count: int = 1) -> None:
+    def came(self, count: int) -> None:
         self.waiting += count
 
     def went(self, count: int = 1) -> None:
@@ -89,10 +86,15 @@ class AckTable:
     def expect(self, id: str, reader: Reader, *, line: bool = False, urgent: bool = False) -> Waiter:
         """From now on whatever happens to the message is told to this waiter, until ``answered``."""
         reader.id = id
-        waiter = self._waiters[id] = Waiter(id, reader, line=line, urgent=urgent)
-        self._crowd.came()
-        self.lines += line
+        waiter = Waiter(id, reader, line=line, urgent=urgent)
+        self.add(waiter)
         return waiter
+
+    def add(self, waiter: Waiter) -> None:
+        """The same for a waiter that was made elsewhere."""
+        self._waiters[waiter.id] = waiter
+        self._crowd.waiting += 1
+        self.lines += waiter.line
 
     def answered(self, waiter: Waiter) -> None:
         """Its POST has its answer."""

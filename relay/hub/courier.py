@@ -74,13 +74,13 @@ class Courier:
         assert message is not None and self.outlet is not None
         passed = message if screen is None else screen.passed(self, message, lambda: self.line.fly(entry, entry.trials))
         if passed is None:
-            return self._set_alarm()
+            return self.set_alarm()
         trials = policy.sent_once_more(entry.trials)
         if self.outlet.send(passed, trials.attempts, queued=False):
             self.line.fly(entry, trials)
             self.was_sent(entry)
             self.outlet.flush()
-            self._set_alarm()
+            self.set_alarm()
         else:
             self.end(entry, Status.REJECTED, "too-large-for-agent")
 
@@ -119,7 +119,7 @@ class Courier:
         if self.outlet is not None:
             self.outlet.flush()
             if not quiet or self.outlet.redelivery.news:
-                self._set_alarm()
+                self.set_alarm()
         elif self.idle:
             self._retire(self)
 
@@ -172,7 +172,7 @@ class Courier:
 
         ``then`` is called when that is durable, with whether there was anything to end.
         """
-        ends.end(self, entry, End(self.agent, entry.id, status, reason, reply=reply), then)
+        ends.end(self, entry, status, reason, reply, then)
 
     def end_unseen(
         self, id: str, status: Status, reason: str = "", *, reply: bytes | None = None, then: Then = nothing
@@ -192,13 +192,13 @@ class Courier:
 
     # -- time
 
-    def _set_alarm(self) -> None:
+    def set_alarm(self) -> None:
         """Wake up when the next message is due again. One that is due already waits for room, not for time."""
         outlet = self.outlet
         if outlet is None:
             return
-        due_at, now = self.line.due_at(), self.context.wall()
-        if due_at is not None and due_at > now:
+        due_at = self.line.due_at()
+        if due_at is not None and due_at > (now := self.context.wall()):
             self._alarm.set(due_at - now)
         outlet.redelivery.news = False
         if self._alarm.rings_within(outlet.redelivery.soonest):
@@ -210,7 +210,7 @@ class Courier:
     def _wake(self) -> None:
         resend.what_is_due(self)
         self.pump()
-        self._set_alarm()
+        self.set_alarm()
 
     def rest(self) -> None:
         """Its session is over: no timer is left."""

@@ -12,11 +12,14 @@ from twisted.python.failure import Failure
 from relay.core.model import Outcome, Reason, Submission
 from relay.core.ports import MessageFilters
 from relay.core.problems import Problem
-from relay.hub import repeat
+from relay.hub import direct, repeat
 from relay.hub.acks import Reader
 from relay.hub.context import Context
+from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
+from relay.hub.direct import Direct, is_free, is_plain
 from relay.hub.directory import Directory
+from relay.hub.outlet import Outlet
 from relay.hub.overflow import Overflow
 from relay.hub.parcel import Parcel, Tell
 from relay.hub.post import Post, make_message
@@ -58,6 +61,9 @@ class Delivery:
 
     def accept(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         """The same for what the filters have seen."""
+        courier = self._couriers.get(submission.agent)
+        if courier is not None and self._goes_directly(courier, submission, line):
+            return direct.send(self._context, courier, submission, line, self._finish).wait()
         reader = Reader()
         outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
         tell = partial(self._tell, submission.agent, partial(_answer, outcome))
@@ -74,18 +80,27 @@ class Delivery:
             return self._submit_each(lines, tell)
         parcel = Parcel(self._context, self._directory, tell)
         readers: list[tuple[str, Reader]] = []
+        outlets: dict[str, Outlet | None] = {}
         for index, submission in enumerate(lines):
             told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
             try:
                 self._check(submission)
                 courier = self._couriers.of(submission.agent)
-                if parcel.takes(courier, submission):
+                if self._goes_directly(courier, submission, True):
+                    outlets[courier.agent] = courier.outlet
+                    flight = direct.send(self._context, courier, submission, True, self._finish, together=True)
+                    readers.append((submission.agent, flight.reader))
+                    flight.wait().addBoth(partial(_tell_line, tell, index))
+                elif parcel.takes(courier, submission):
                     parcel.add(courier, index, submission)
                 else:
                     readers.append((submission.agent, reader := Reader()))
                     self._deliver(submission, reader, True, told)
             except Exception:
                 told(Failure())
+        for outlet in outlets.values():
+            if outlet is not None:
+                outlet.flush()
         parcel.send()
         return partial(self._all_hung_up, readers)
 
@@ -118,6 +133,14 @@ class Delivery:
             self._directory.seen(agent, 0.0)
         tell(result)
 
+    def _finish(self, flight: Direct, why: Reason | None) -> Deferred[Outcome]:
+        """The rest of what was sent directly, and of which there is more to do than to wait for its ACK."""
+        agent = flight.courier.agent
+        outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, agent, flight.reader))
+        post = Post(self._context, flight.courier, flight.message, flight.submission)
+        post.take_over(flight.entry, flight, why, partial(self._tell, agent, partial(_answer, outcome)))
+        return outcome
+
     def _deliver(
         self, submission: Submission, reader: Reader, line: bool, tell: Callable[[Outcome | Failure], object]
     ) -> None:
@@ -126,7 +149,26 @@ class Delivery:
             Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, reader, line)).addBoth(tell)
             return
         message = make_message(submission, context.message_id(), context.wall(), context.limits)
-        Post(context, couriers.of(submission.agent), message, submission, reader, line=line).answer(tell)
+        Post(context, couriers.of(submission.agent), message, submission).accept(reader, line=line).answer(tell)
+
+    def _goes_directly(self, courier: Courier, submission: Submission, line: bool) -> bool:
+        """Is it sent at once, and nothing done but to wait for its ACK?"""
+        size = len(submission.payload)
+        if not is_plain(submission) or (line and courier.silence.mute) or not is_free(courier, size):
+            return False
+        return self._has_room(courier, submission.agent, size)
+
+    def _has_room(self, courier: Courier | None, agent: str, size: int) -> bool:
+        """Is there room for so many bytes, among what is queued and what is held?"""
+        context, limits = self._context, self._context.limits
+        total = context.ledger.total
+        if total.count >= limits.total_count or total.bytes + context.pressure.held + size > limits.total_bytes:
+            return False
+        depth = context.ledger.depth(agent)
+        count, held = depth.count, depth.bytes + size
+        if courier is not None:
+            count, held = count + courier.held_count, held + courier.held_bytes
+        return count < limits.queue_count and held <= limits.queue_bytes
 
     def _check(self, submission: Submission) -> None:
         """The limits, at acceptance: a direct message holds its place in them too, and 429 is never said later."""
@@ -134,6 +176,8 @@ class Delivery:
         if context.draining:
             raise Problem("draining", "the relay is shutting down", retry_after=DRAIN_RETRY)
         courier, size = self._couriers.get(submission.agent), len(submission.payload)
+        if self._has_room(courier, submission.agent, size):
+            return
         depth = context.ledger.depth(submission.agent)
         count, held = depth.count, depth.bytes
         if courier is not None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
-
 from relay.core.entry import Entry, Saved
 from relay.core.model import DEAD_LETTERS, End, Message, Status
 from relay.hub import saving
@@ -22,39 +20,38 @@ def nothing(had: bool) -> None:
     """Nobody waits for that."""
 
 
-def is_buried(message: Message, end: End) -> bool:
+def is_buried(message: Message, status: Status, reason: str) -> bool:
     """Is it kept as a dead letter, though it was never durable? What was now or never has no other time."""
-    return (end.reason in DEAD_LETTERS or end.status is Status.REJECTED) and message.expires_at > message.created_at
+    return (reason in DEAD_LETTERS or status is Status.REJECTED) and message.expires_at > message.created_at
 
 
-def end(courier: Courier, entry: Entry, end: End, then: Then) -> None:
+def end(courier: Courier, entry: Entry, status: Status, reason: str, reply: bytes | None, then: Then) -> None:
     """See ``Courier.end``."""
     context, message, saved = courier.context, entry.message, entry.saved
     courier.line.end(entry)
     if courier.outlet is not None:
         courier.outlet.redelivery.stop(entry)
-    detail = end.reason or None
-    context.chronicle.note(courier.agent, entry, end.status.value, session=_session(courier), detail=detail)
+    context.chronicle.note(courier.agent, entry, status.value, session=_session(courier), detail=reason or None)
     if saved is Saved.NO:
         assert message is not None
         courier.hold(-1, -entry.size)
-        if is_buried(message, end):
+        if is_buried(message, status, reason):
             saving.bury(courier, entry, message)
-            _record(courier, entry, end, then)
+            _record(courier, entry, status, reason, reply, then)
         else:
-            context.chronicle.remember(message, entry, end.status, end.reason, end.reply)
+            context.chronicle.remember(message, entry, status, reason, reply)
             courier.line.forget(entry)
             then(True)
     else:
-        _record(courier, entry, end, then)
-    courier.acks.end(entry.id, Ending(end.status, end.reason, end.reply))
+        _record(courier, entry, status, reason, reply, then)
+    courier.acks.end(entry.id, Ending(status, reason, reply))
 
 
 def end_unseen(courier: Courier, unseen: End, then: Then) -> None:
     """See ``Courier.end_unseen``."""
     entry = courier.line.entries.get(unseen.id)
     if entry is not None and not entry.unproved:
-        end(courier, entry, unseen, then)
+        end(courier, entry, unseen.status, unseen.reason, unseen.reply, then)
         return
     chronicle, name, detail = courier.context.chronicle, unseen.status.value, unseen.reason or None
     entry = courier.line.tombstone(unseen.id)
@@ -65,7 +62,7 @@ def end_unseen(courier: Courier, unseen: End, then: Then) -> None:
             chronicle.tell(courier.agent, unseen.id, name, detail=detail)
         then(had)
 
-    _record(courier, entry, unseen, recorded)
+    _record(courier, entry, unseen.status, unseen.reason, unseen.reply, recorded)
     courier.acks.end(unseen.id, Ending(unseen.status, unseen.reason, unseen.reply))
 
 
@@ -73,10 +70,11 @@ def _session(courier: Courier) -> str | None:
     return courier.outlet.session if courier.outlet is not None else None
 
 
-def _record(courier: Courier, entry: Entry, end: End, then: Then) -> None:
+def _record(courier: Courier, entry: Entry, status: Status, reason: str, reply: bytes | None, then: Then) -> None:
     context = courier.context
     size = entry.size if entry.saved is Saved.YES and entry.size else None
-    whole = replace(end, at=context.wall(), attempts=entry.trials.attempts, timeline=entry.take_events())
+    attempts, timeline = entry.trials.attempts, entry.take_events()
+    end = End(courier.agent, entry.id, status, reason, context.wall(), attempts, reply, timeline)
 
     def recorded(had: bool) -> None:
         courier.line.forget(entry)
@@ -86,4 +84,4 @@ def _record(courier: Courier, entry: Entry, end: End, then: Then) -> None:
         if courier.outlet is None or context.ledger.ends.count(courier.agent) == context.limits.unrecorded - 1:
             courier.pump()  # it may be forgotten, or its queue rested for this; nothing else waits for a record
 
-    context.ledger.ends.end(whole, size, recorded)
+    context.ledger.ends.end(end, size, recorded)

@@ -16,7 +16,11 @@ KINDS: Final = 64
 
 
 class Patience:
-    """``seconds`` and ``callLater`` over another clock, of which it takes one timer: enough for ``addTimeout``."""
+    """``seconds`` and ``callLater`` over another clock, of which it takes one timer: enough for ``addTimeout``.
+
+    The timer is not stopped when nothing is left that it was set for, nor moved when that comes later: it rings for
+    nothing now and then, where nearly every call is called off.
+    """
 
     log = Logger()
 
@@ -34,27 +38,23 @@ class Patience:
     ) -> Cancellable:
         """Call it in ``delay`` seconds, on the turn in which the clock's own timer would have rung, or a later one."""
         delays = self._calls.delays()
-        if len(delays) >= KINDS and delay not in delays:
+        if delay not in delays and len(delays) >= KINDS:
             return self._clock.callLater(delay, call, *args, **kw)
-        turn = Call(self, delay, call, args, kw)
+        turn = Call(self._calls, delay, call, args, kw)
         due = self._calls.put(turn, self._clock.seconds(), delay)
         if self._timer is None or due < self._timer_at:
             self._ring_at(due)
         return turn
 
-    def forget(self, turn: Call, delay: float) -> None:
-        """It was called off. With the last one the timer goes too."""
-        self._calls.take(turn, delay)
-        if not self._calls:
-            self._stop()
-
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Nobody waits any more: leave no timer behind."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
 
     def _ring_at(self, due: float) -> None:
-        self._stop()
+        if self._timer is not None:
+            self._timer.cancel()
         self._timer_at = due
         self._timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._ring)
 
@@ -71,17 +71,17 @@ class Patience:
 class Call:
     """A call to come; what ``callLater`` returns."""
 
-    __slots__ = ("_args", "_call", "_delay", "_kw", "_patience")
+    __slots__ = ("_args", "_call", "_calls", "_delay", "_kw")
 
     def __init__(
         self,
-        patience: Patience,
+        calls: Delays[Call],
         delay: float,
         call: Callable[..., object],
         args: tuple[Any, ...],
         kw: dict[str, Any],
     ) -> None:
-        self._patience = patience
+        self._calls = calls
         self._delay = delay
         self._call: Callable[..., object] | None = call
         self._args = args
@@ -94,7 +94,7 @@ class Call:
     def cancel(self) -> None:
         """It is not to come."""
         self._call = None
-        self._patience.forget(self, self._delay)
+        self._calls.take(self, self._delay)
 
     def make(self) -> None:
         call, self._call = self._call, None

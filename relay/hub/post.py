@@ -9,14 +9,18 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from relay.core import policy
+from relay.core.entry import Entry
 from relay.core.limits import Limits
 from relay.core.model import Key, Known, Message, Outcome, Past, Reason, Status, Submission
 from relay.core.ports import Full, KeysFull, StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub import saving
-from relay.hub.acks import Ending, Reader
+from relay.hub.acks import Ending, Reader, Waiter
 from relay.hub.context import Context
 from relay.hub.courier import Courier
+
+#: Is told once what became of a message; the failure is one with Problem, or Replayed.
+Answer = Callable[[Outcome | Failure], object]
 
 DOUBT_AFTER = 1.0  #: seconds; a shorter wait without an ACK says nothing of the agent
 STORE_RETRY = 5  #: seconds, ``Retry-After`` of a store that is away
@@ -57,18 +61,10 @@ class Replayed(Exception):
 
 
 class Post:
-    """Made when the message is accepted. ``answer`` is called once, at once."""
+    """Then ``accept`` and ``answer`` are called, at once; or ``take_over`` of what was sent already."""
 
     def __init__(
-        self,
-        context: Context,
-        courier: Courier,
-        message: Message,
-        submission: Submission,
-        reader: Reader,
-        *,
-        key: Key | None = None,
-        line: bool = False,
+        self, context: Context, courier: Courier, message: Message, submission: Submission, key: Key | None = None
     ) -> None:
         self._context = context
         self._courier = courier
@@ -80,14 +76,24 @@ class Post:
         self._now_or_never = submission.ttl == 0
         self._ttl = ttl_of(submission, message)
         self._async = submission.respond_async
+        self._obstacles: tuple[Reason, ...] = ()
+        self._doubted = False
+        self._wait = submission.wait
+        self._direct = True
+
+    def accept(self, reader: Reader, *, line: bool = False) -> Post:
+        """It takes its place in its agent's order. Raises Problem if it can neither be sent nor kept."""
+        courier, message = self._courier, self._message
         self._obstacles = courier.obstacles(message)
         self._doubted = courier.outlet is not None and courier.outlet.doubted
-        self._wait = 0.0 if self._doubted or (line and courier.silence.mute) else submission.wait
+        if self._doubted or (line and courier.silence.mute):
+            self._wait = 0.0
         self._direct = self._goes_directly()
         self._entry = courier.accept(message)
         self._waiter = courier.acks.expect(message.id, reader, line=line, urgent=self._now_or_never)
         if line:
             courier.silence.watch()
+        return self
 
     def _goes_directly(self) -> bool:
         """Sent at once, and kept in memory meanwhile? Raises Problem where neither that nor the store is possible."""
@@ -103,8 +109,8 @@ class Post:
             raise Problem("store-unavailable", "the store takes nothing now; nothing was sent", retry_after=STORE_RETRY)
         return direct
 
-    def answer(self, tell: Callable[[Outcome | Failure], object]) -> None:
-        """``tell`` is called once, with what became of it; the failure is one with Problem, or Replayed."""
+    def answer(self, tell: Answer) -> None:
+        """Send it or make it durable, and ``tell`` what became of it."""
         if self._direct:
             self._courier.send_directly(self._entry)
         at_once = self._is_saved_at_once()
@@ -117,7 +123,7 @@ class Post:
         else:
             self._finish(self._see_through(), tell)
 
-    def _finish(self, rest: Coroutine[Any, Any, Outcome], tell: Callable[[Outcome | Failure], object]) -> None:
+    def _finish(self, rest: Coroutine[Any, Any, Outcome], tell: Answer) -> None:
         Deferred.fromCoroutine(rest).addBoth(self._answered).addBoth(tell)
 
     def _is_only_saved(self) -> bool:
@@ -132,7 +138,12 @@ class Post:
             return False
         return self._ttl is None or self._ttl >= self._wait
 
-    def _waited(self, why: Reason | Failure | None, tell: Callable[[Outcome | Failure], object]) -> None:
+    def take_over(self, entry: Entry, waiter: Waiter, why: Reason | None, tell: Answer) -> None:
+        """It was sent directly, and its ACK is waited for no longer. ``tell`` what became of it."""
+        self._entry, self._waiter = entry, waiter
+        self._waited(why, tell)
+
+    def _waited(self, why: Reason | Failure | None, tell: Answer) -> None:
         if isinstance(why, Failure):
             tell(self._answered(why))
         elif self._over:
@@ -162,12 +173,16 @@ class Post:
 
     async def _go_on(self, why: Reason | None, saved: Deferred[None] | None = None) -> Outcome:
         """What is done when waiting for the ACK is over. ``saved``: it is being made durable already."""
-        if not self._over and (self._now_or_never or self._has_expired):
+        has_expired = self._message.expires_at <= self._context.wall()
+        if not self._over and (self._now_or_never or has_expired):
             self._courier.end_unseen(self._message.id, Status.EXPIRED, "expired")
         if not self._over:
             await (saved or self._courier.save(self._entry))
-        if self._durably:
-            await self._until_recorded()
+        waiter = self._waiter
+        if self._durably and waiter.ending is not None and not (waiter.error or waiter.known or waiter.recorded):
+            await self._courier.acks.wait(
+                waiter, RECORD_SECONDS
+            )  # the end of one with a key is durable before it is said
         return self._said(why)
 
     def _is_saved_at_once(self) -> bool:
@@ -200,22 +215,12 @@ class Post:
         waiter = self._waiter
         return waiter.ending is not None or waiter.error is not None or waiter.known is not None
 
-    @property
-    def _has_expired(self) -> bool:
-        return self._message.expires_at <= self._context.wall()
-
     def _doubt(self, why: Reason | None) -> None:
         outlet = self._courier.outlet
         if why is Reason.SILENT and self._direct and self._wait >= DOUBT_AFTER and outlet is not None:
             outlet.doubt()
 
     # -- the answer
-
-    async def _until_recorded(self) -> None:
-        """The end of a message with a key is durable before it is said."""
-        waiter = self._waiter
-        if waiter.ending is not None and not (waiter.error or waiter.known or waiter.recorded):
-            await self._courier.acks.wait(waiter, RECORD_SECONDS)
 
     def _said(self, why: Reason | None) -> Outcome:
         waiter = self._waiter

@@ -41,7 +41,7 @@ async def deliver(context: Context, couriers: Couriers, submission: Submission, 
     message = make_message(submission, id, context.wall(), context.limits)
     try:
         outcome: Deferred[Outcome] = Deferred()
-        Post(context, courier, message, submission, reader, key=key, line=line).answer(outcome.callback)
+        Post(context, courier, message, submission, key).accept(reader, line=line).answer(outcome.callback)
         return await outcome
     except Replayed as replayed:
         known = replayed.known

@@ -183,6 +183,7 @@ class Hub:
         for session in list(self._registry.sessions):
             session.drop()
         await self._store.close()
+        self._context.patience.close()
 
     # -- what the doors ask
 

@@ -60,7 +60,7 @@ class Sieve:
         place = _Place(line)
         self._lines.setdefault(submission.agent, deque()).append(place)
         self._waiting += 1
-        self._context.crowd.came()
+        self._context.crowd.came(1)
         if isinstance(verdict, Submission):
             place.verdict = verdict
         else:

@@ -55,15 +55,32 @@ def test_different_times_are_kept_in_their_order(clock: Clock, patience: Patienc
     assert made == [0.0, 1.0, 5.0, 12.5, 30.0]
 
 
-def test_one_that_is_called_off_is_not_made_and_the_last_one_leaves_no_timer(clock: Clock, patience: Patience) -> None:
+def test_one_that_is_called_off_is_not_made_and_after_the_last_one_the_timer_rings_once(
+    clock: Clock, patience: Patience
+) -> None:
     made: list[str] = []
     first, second = (patience.callLater(5.0, made.append, name) for name in "ab")
     first.cancel()
     assert (first.active(), second.active()) == (False, True)
     second.cancel()
-    assert clock.getDelayedCalls() == []
-    clock.advance(9)
+    clock.advance(5)
     assert made == []
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_timer_that_was_set_for_what_was_called_off_rings_again_for_what_came_later(
+    clock: Clock, patience: Patience
+) -> None:
+    made: list[str] = []
+    first = patience.callLater(5.0, made.append, "a")
+    clock.advance(3)
+    patience.callLater(5.0, made.append, "b")
+    first.cancel()
+    clock.advance(4.9)
+    assert made == []
+    clock.advance(0.1)
+    assert made == ["b"]
+    assert clock.getDelayedCalls() == []
 
 
 def test_a_call_may_call_off_the_next_and_make_new_ones(clock: Clock, patience: Patience) -> None:

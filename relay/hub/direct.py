@@ -1,0 +1,143 @@
+"""The way of nearly all that is delivered: the agent is here, the message is sent at once, its ACK is the answer.
+
+What a message must meet is asked of each by ``Delivery``. Here is the way of those that nothing is known of but their
+payload, and whose agent is free. Whatever else comes of one than its ACK is the rest of a ``Post``, as for all others:
+it leads to the same answers as the long way, in a third of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from relay.core import wire
+from relay.core.entry import Entry
+from relay.core.line import NEVER, launch
+from relay.core.model import Message, Outcome, Reason, Status, Submission
+from relay.hub.acks import Reader, Waiter
+from relay.hub.context import Context
+from relay.hub.courier import Courier
+from relay.hub.post import make_message
+
+#: Does what is left to do where no ACK came, and says what became of it.
+Finish = Callable[["Direct", Reason | None], Deferred[Outcome]]
+
+
+def is_plain(submission: Submission) -> bool:
+    """Is there nothing about it that would have to be durable, or compared with others, or sent now or never?"""
+    return (
+        submission.key is None
+        and submission.topic is None
+        and submission.ttl is None
+        and submission.callback is None
+        and not submission.respond_async
+        and submission.wait > 0
+    )
+
+
+class Direct(Waiter, eq=False, kw_only=True):
+    """A message that was sent directly, and the POST that waits for its ACK."""
+
+    context: Context
+    courier: Courier
+    submission: Submission
+    entry: Entry
+    message: Message
+    until: float  #: when it is waited for no longer, in seconds of the clock
+    finish: Finish
+
+    def wait(self) -> Deferred[Outcome]:
+        """What became of it. Whoever cancels that reads it no more; the message goes its way all the same."""
+        over = self._wait(self.submission.wait, Deferred(self._hung_up))
+        if self.ending is not None or self.courier.outlet is None:
+            self.over = None
+            over.callback(None)
+        return over.addBoth(self._decided)
+
+    def _wait(self, seconds: float, over: Deferred[Any]) -> Deferred[Any]:
+        self.over = over
+        patience = cast(IReactorTime, self.context.patience)  # as much of one as ``addTimeout`` asks for
+        return over.addTimeout(seconds, patience, onTimeoutCancel=self.ran_out)
+
+    def _hung_up(self, _over: object) -> None:
+        self.reader.gone = True
+        if self.context.draining:
+            self.courier.acks.give_up_forsaken(Reason.DRAINING, self.id)
+
+    def _decided(self, why: Reason | Failure | None) -> Outcome | Deferred[Outcome]:
+        courier, ending = self.courier, self.ending
+        if ending is not None and ending.status is Status.DELIVERED:
+            courier.acks.answered(self)
+            if courier.outlet is not None:
+                courier.outlet.redelivery.unwatched(self.id, courier.outlet.flow_time)
+            return Outcome(self.id, courier.agent, "delivered", self.attempts, reply=ending.reply)
+        if isinstance(why, Failure):  # it was cancelled, and is still waited for: the end of that wait is the store
+            left = max(0.0, self.until - self.context.clock.seconds())
+            return self._wait(left, Deferred()).addBoth(self._decided)
+        return self.finish(self, why)
+
+
+def is_free(courier: Courier, size: int) -> bool:
+    """May a message of ``size`` bytes that nothing else is asked of be sent at once, and be held in memory?
+
+    If not, ``Courier.obstacles`` say why.
+    """
+    outlet, context = courier.outlet, courier.context
+    return (
+        outlet is not None
+        and outlet.holds
+        and not outlet.doubted
+        and not context.draining
+        and context.screen is None
+        and courier.line.flying < outlet.window
+        and not courier.line.ahead()
+        and context.pressure.may_hold(size)
+        and outlet.takes(size + wire.ENVELOPE)
+    )
+
+
+def send(
+    context: Context, courier: Courier, submission: Submission, line: bool, finish: Finish, *, together: bool = False
+) -> Direct:
+    """Accept a plain message, and send it: its courier is free. ``finish`` sees to the rest if no ACK comes.
+
+    ``together``: others follow, and the caller lets the outlet ``flush``.
+    """
+    message = make_message(submission, context.message_id(), context.wall(), context.limits)
+    entry = launch(courier.line, context.next_place(), message)
+    direct = Direct(
+        id=message.id,
+        reader=Reader(id=message.id),
+        line=line,
+        context=context,
+        courier=courier,
+        submission=submission,
+        entry=entry,
+        message=message,
+        until=context.clock.seconds() + submission.wait,
+        finish=finish,
+    )
+    courier.acks.add(direct)
+    if line:
+        courier.silence.watch()
+    _send(courier, entry, message)
+    if not together and courier.outlet is not None:
+        courier.outlet.flush()
+    return direct
+
+
+def _send(courier: Courier, entry: Entry, message: Message) -> None:
+    outlet = courier.outlet
+    assert outlet is not None
+    courier.hold(1, entry.size)
+    courier.context.chronicle.note(courier.agent, entry, "accepted")
+    if outlet.send(message, 1, queued=False):
+        courier.was_sent(entry)
+        courier.set_alarm()
+    else:
+        entry.trials = NEVER
+        courier.end(entry, Status.REJECTED, "too-large-for-agent")
