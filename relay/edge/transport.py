@@ -53,7 +53,11 @@ class AgentWire:
         return None
 
     def send(self, *frames: bytes) -> None:
-        if self._open():
+        if not self._open():
+            return
+        if len(frames) == 1:
+            self._protocol.sendData(_head_of(len(frames[0])) + frames[0])
+        else:
             self._protocol.sendData(b"".join([piece for frame in frames for piece in (_head_of(len(frame)), frame)]))
 
     def ping(self) -> None:

@@ -32,6 +32,13 @@ def acknowledge(
     courier.pump()
 
 
+def acknowledge_one(courier: Courier, id: str) -> None:
+    """The same for one message, where nothing was said but that."""
+    courier.silence.broken()
+    _acknowledge(courier, id, None, nothing)
+    courier.pump()
+
+
 def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:
     entry = courier.line.entries.get(id)
     if entry is None or entry.unproved:

@@ -53,6 +53,9 @@ def _about_messages(session: AgentSession, courier: Courier, frame: Frame) -> No
 
 
 def _acknowledge(session: AgentSession, courier: Courier, frame: Ack) -> None:
+    if frame.id is not None and frame.reply is msgspec.UNSET and not frame.confirm:  # as nearly always
+        answers.acknowledge_one(courier, frame.id)
+        return
     reply = None if frame.reply is msgspec.UNSET else bytes(frame.reply)
     most = session.context.limits.reply
     if reply is not None and len(reply) > most:
@@ -60,7 +63,6 @@ def _acknowledge(session: AgentSession, courier: Courier, frame: Ack) -> None:
         session.context.counters.reached("reply")
         session.complain("reply-too-large", detail, id=frame.id)
         reply = None
-
     answers.acknowledge(courier, frame.all(), reply=reply, confirm=_confirm(session) if frame.confirm else None)
 
 

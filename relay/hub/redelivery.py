@@ -23,7 +23,8 @@ class Redelivery:
     def start(self, entry: Entry, flow: float) -> None:
         """It was sent (again), or is still being worked on: its clock starts afresh."""
         if self.ack_wait > 0:
-            self._time(entry, flow, policy.resend_pause(self.ack_wait, max(entry.sends, 1)))
+            first = entry.sends <= 1  # as nearly always
+            self._time(entry, flow, self.ack_wait if first else policy.resend_pause(self.ack_wait, entry.sends))
 
     def stop(self, entry: Entry) -> None:
         """It has ended."""
@@ -38,10 +39,12 @@ class Redelivery:
             self._time(entry, flow_time(), 0.0)
 
     def _time(self, entry: Entry, flow: float, pause: float) -> None:
-        self.stop(entry)
+        if entry.pause is not None:
+            self.stop(entry)
         entry.pause = pause
         self._timed.put(entry, flow, pause)
-        self.soonest = min(self.soonest, pause)
+        if pause < self.soonest:
+            self.soonest = pause
         self.news = True
 
     def due_at(self) -> float | None:
