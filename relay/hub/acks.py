@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -29,6 +29,12 @@ class Reader(msgspec.Struct, eq=False):
     id: str = ""  #: of the message, when there is one
 
 
+class Woken(Protocol):
+    """Is called when waiting is over: with None when the message ended or is gone, else with why."""
+
+    def callback(self, why: Any, /) -> object: ...
+
+
 class Waiter(msgspec.Struct, eq=False):
     """A POST that has not been answered yet. ``ending`` may come until the answer is written, long after ``over``."""
 
@@ -41,7 +47,7 @@ class Waiter(msgspec.Struct, eq=False):
     recorded: bool = False  #: does the store know its end?
     urgent: bool = False  #: now or never: it is sent although its time to live is over
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
-    over: Deferred[Any] | None = None  #: pending while it waits; fires with a Reason, or None
+    over: Woken | None = None  #: while it waits: a Deferred, or what stands for one
     followers: list[Waiter] = msgspec.field(default_factory=list)  #: repeats of the same POST
 
     def ran_out(self, _result: object, _seconds: float) -> Reason:

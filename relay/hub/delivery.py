@@ -19,12 +19,12 @@ from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
 from relay.hub.direct import Direct, is_free, is_plain
 from relay.hub.directory import Directory
-from relay.hub.outlet import Outlet
 from relay.hub.overflow import Overflow
 from relay.hub.parcel import Parcel, Tell
 from relay.hub.post import Post, make_message
 from relay.hub.screen import Screen
 from relay.hub.sieve import Sieve
+from relay.hub.volley import Volleys
 
 FULL_RETRY = 30  #: seconds, ``Retry-After`` of a full queue
 DRAIN_RETRY = 5  #: seconds, ``Retry-After`` of a relay that shuts down
@@ -63,7 +63,10 @@ class Delivery:
         """The same for what the filters have seen."""
         courier = self._couriers.get(submission.agent)
         if courier is not None and self._goes_directly(courier, submission, line):
-            return direct.send(self._context, courier, submission, line, self._finish).wait()
+            flight = direct.send(self._context, courier, submission, line, self._finish, Direct)
+            if courier.outlet is not None:
+                courier.outlet.flush()
+            return flight.wait()
         reader = Reader()
         outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
         tell = partial(self._tell, submission.agent, partial(_answer, outcome))
@@ -80,27 +83,24 @@ class Delivery:
             return self._submit_each(lines, tell)
         parcel = Parcel(self._context, self._directory, tell)
         readers: list[tuple[str, Reader]] = []
-        outlets: dict[str, Outlet | None] = {}
+        volleys = Volleys(self._context, self._finish, partial(_tell_line, tell))
         for index, submission in enumerate(lines):
+            courier = self._couriers.get(submission.agent)
+            if courier is not None and self._goes_directly(courier, submission, True):
+                readers.append((submission.agent, volleys.send(courier, index, submission)))
+                continue
             told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
             try:
                 self._check(submission)
                 courier = self._couriers.of(submission.agent)
-                if self._goes_directly(courier, submission, True):
-                    outlets[courier.agent] = courier.outlet
-                    flight = direct.send(self._context, courier, submission, True, self._finish, together=True)
-                    readers.append((submission.agent, flight.reader))
-                    flight.wait().addBoth(partial(_tell_line, tell, index))
-                elif parcel.takes(courier, submission):
+                if parcel.takes(courier, submission):
                     parcel.add(courier, index, submission)
                 else:
                     readers.append((submission.agent, reader := Reader()))
                     self._deliver(submission, reader, True, told)
             except Exception:
                 told(Failure())
-        for outlet in outlets.values():
-            if outlet is not None:
-                outlet.flush()
+        volleys.send_off()
         parcel.send()
         return partial(self._all_hung_up, readers)
 

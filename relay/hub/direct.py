@@ -8,7 +8,7 @@ it leads to the same answers as the long way, in a third of the time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -25,6 +25,9 @@ from relay.hub.post import make_message
 
 #: Does what is left to do where no ACK came, and says what became of it.
 Finish = Callable[["Direct", Reason | None], Deferred[Outcome]]
+
+
+D = TypeVar("D", bound="Direct")
 
 
 def is_plain(submission: Submission) -> bool:
@@ -53,10 +56,15 @@ class Direct(Waiter, eq=False, kw_only=True):
     def wait(self) -> Deferred[Outcome]:
         """What became of it. Whoever cancels that reads it no more; the message goes its way all the same."""
         over = self._wait(self.submission.wait, Deferred(self._hung_up))
-        if self.ending is not None or self.courier.outlet is None:
+        if self.is_over:
             self.over = None
             over.callback(None)
-        return over.addBoth(self._decided)
+        return over.addBoth(self.decided)
+
+    @property
+    def is_over(self) -> bool:
+        """Did it end, or its session, while it was sent?"""
+        return self.ending is not None or self.courier.outlet is None
 
     def _wait(self, seconds: float, over: Deferred[Any]) -> Deferred[Any]:
         self.over = over
@@ -68,7 +76,8 @@ class Direct(Waiter, eq=False, kw_only=True):
         if self.context.draining:
             self.courier.acks.give_up_forsaken(Reason.DRAINING, self.id)
 
-    def _decided(self, why: Reason | Failure | None) -> Outcome | Deferred[Outcome]:
+    def decided(self, why: Reason | Failure | None) -> Outcome | Deferred[Outcome]:
+        """What became of it, when waiting is over. Raises Problem."""
         courier, ending = self.courier, self.ending
         if ending is not None and ending.status is Status.DELIVERED:
             courier.acks.answered(self)
@@ -77,7 +86,7 @@ class Direct(Waiter, eq=False, kw_only=True):
             return Outcome(self.id, courier.agent, "delivered", self.attempts, reply=ending.reply)
         if isinstance(why, Failure):  # it was cancelled, and is still waited for: the end of that wait is the store
             left = max(0.0, self.until - self.context.clock.seconds())
-            return self._wait(left, Deferred()).addBoth(self._decided)
+            return self._wait(left, Deferred()).addBoth(self.decided)
         return self.finish(self, why)
 
 
@@ -101,15 +110,15 @@ def is_free(courier: Courier, size: int) -> bool:
 
 
 def send(
-    context: Context, courier: Courier, submission: Submission, line: bool, finish: Finish, *, together: bool = False
-) -> Direct:
-    """Accept a plain message, and send it: its courier is free. ``finish`` sees to the rest if no ACK comes.
+    context: Context, courier: Courier, submission: Submission, line: bool, finish: Finish, make: Callable[..., D]
+) -> D:
+    """Accept a plain message, and send it when its outlet is flushed: its courier is free.
 
-    ``together``: others follow, and the caller lets the outlet ``flush``.
+    ``finish`` sees to the rest if no ACK comes. ``make`` makes a Direct of it.
     """
     message = make_message(submission, context.message_id(), context.wall(), context.limits)
     entry = launch(courier.line, context.next_place(), message)
-    direct = Direct(
+    direct = make(
         id=message.id,
         reader=Reader(id=message.id),
         line=line,
@@ -125,8 +134,6 @@ def send(
     if line:
         courier.silence.watch()
     _send(courier, entry, message)
-    if not together and courier.outlet is not None:
-        courier.outlet.flush()
     return direct
 
 
