@@ -26,6 +26,7 @@ class Parcel:
     id: str | None = None
     answers: list[Answer] = field(default_factory=list)
     watched_until: float = 0.0  #: on the clock: a POST waits for its ACK, if it was not answered before
+    line: bool = False  #: of a batch
     moved: bool = False  #: accepted more than once: its place is not known for sure
     sent: bool = False
     superseded: bool = False

@@ -21,6 +21,7 @@ from relay.store.memory import MemoryStore
 from tests.hub.support import WALL, Answer, Floor
 from tests.simulation import rest, truth
 from tests.simulation.peers import ACK_WAIT, End, Flight, Parcel
+from tests.simulation.silence import Silences
 from tests.simulation.stores import Shaky, Shelves
 
 NAMES = ("one", "two")
@@ -65,6 +66,7 @@ class World:
         self.over: dict[str, str] = {}  #: how a message ended, as the bulletin told
         self.given: dict[str, set[str]] = {name: set() for name in NAMES}  #: the names of all sessions there were
         self.highest: dict[str, float] = {}
+        self.silences = Silences(LIMITS["silent_count"])
         self.failures = Failures()
         self.wrong: list[str] = []
         globalLogPublisher.addObserver(self.failures)
@@ -91,6 +93,7 @@ class World:
         parcel = Parcel(
             number, number, Submission(payload=body, content_type="application/json", form=Form.JSON, **fields)
         )
+        parcel.line = line
         self.parcels.append(parcel)
         self._submit(parcel, parcel.submission, line=line)
         return parcel
@@ -130,16 +133,20 @@ class World:
         self._posting = parcel
         if first and not self._doubted(submission.agent):
             parcel.watched_until = self.floor.clock.seconds() + submission.wait
+        if line:
+            self.silences.accepted(submission.agent, self._lines(submission.agent), self.floor.clock.seconds())
 
         def done(outcome: Outcome) -> None:
             if self.floor.hub is hub:
                 answer.outcome = outcome
+                self._decided(parcel)
                 self._answered(parcel, submission, outcome)
 
         def refused(failure: Any) -> None:
             if self.floor.hub is hub:
                 assert isinstance(failure.value, Problem), failure.getTraceback()
                 answer.problem = failure.value
+                self._decided(parcel)
                 self._refused(parcel, submission, failure.value)
 
         work: Deferred[Outcome] = Deferred()
@@ -152,6 +159,21 @@ class World:
         work.addCallbacks(done, refused)
         work.addErrback(lambda failure: self.failures.found.append(failure.getTraceback()))
         self._posting = None
+
+    def _lines(self, agent: str) -> list[Parcel]:
+        """The agent's that are undecided."""
+        return [p for p in self.parcels if p.line and p.unanswered and p.submission.agent == agent]
+
+    def _decided(self, parcel: Parcel) -> None:
+        agent = parcel.submission.agent
+        if parcel.line:
+            self.silences.decided(agent, self._lines(agent), self.floor.clock.seconds())
+
+    def _is_watched(self, parcel: Parcel) -> bool:
+        """Does a POST wait for its ACK, and not for the disk alone?"""
+        now = self.floor.clock.seconds()
+        hushed = parcel.line and self.silences.is_mute(parcel.submission.agent, now)
+        return parcel.unanswered and now < parcel.watched_until and not hushed
 
     def demand(self, what: bool, text: str) -> None:
         """It must be so; said at the next check, for the hub takes in what its callers raise."""
@@ -287,8 +309,7 @@ class World:
             return
         parcel.bad += 1
         self.demand(now - before.since >= end.patience(id) - 0.001, f"{parcel.number} was sent again too early")
-        waits = parcel.unanswered and now < parcel.watched_until
-        self.demand(not waits, f"{parcel.number} was sent again while its POST waits")
+        self.demand(not self._is_watched(parcel), f"{parcel.number} was sent again while its POST waits")
         end.outstanding[id] = Flight(before.sends + 1, now)
 
     def _first_send(self, end: End, parcel: Parcel) -> None:
@@ -301,6 +322,8 @@ class World:
 
     def ack(self, end: End, ids: Iterable[str], **fields: Any) -> None:
         ids = list(ids)
+        if end.counts:
+            self.silences.broken(end.name, self._lines(end.name), self.floor.clock.seconds())
         for id in ids if end.counts else ():
             parcel = self.by_id[id]
             parcel.ever_acked = True  # also one that was replaced in flight is delivered then
@@ -457,7 +480,7 @@ class World:
             if (parcel.cancelled or parcel.id in self.over) and parcel.id not in self.store.ends:
                 parcel.moved = True  # its end was lost: it comes again, after what followed it
         self.over = {id: status.value for id, status in self.store.ends.items()}
-        self.ends = []
+        self.ends, self.silences = [], Silences(LIMITS["silent_count"])
         self.floor.restart()
         self._listen()
         truth.look_for_what_was_promised(self)
