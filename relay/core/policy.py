@@ -1,8 +1,7 @@
-"""Decisions as pure functions: routes, reasons, redelivery, blame, dead letters, windows, pressure."""
+"""Decisions as pure functions: reasons, redelivery, blame, dead letters, windows, pressure."""
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
@@ -21,17 +20,10 @@ def first_reason(reasons: Iterable[Reason]) -> Reason:
     return min(reasons, key=_RANK.__getitem__)
 
 
-class Route(enum.Enum):
-    """Where an accepted message goes first."""
-
-    DIRECT = "direct"  #: sent now, kept in memory while its POST waits
-    STORE = "store"  #: made durable now, sent in its turn
-
-
 def obstacles(
     *, live: bool, draining: bool, room: bool = True, window: bool = True, ahead: bool = False
 ) -> tuple[Reason, ...]:
-    """Why a message cannot go directly: nothing, and its route is DIRECT (protocol 1.1 'What happens').
+    """Why a message cannot go directly; nothing if it can (protocol 1.1 'What happens').
 
     ``room``: the session's socket takes more; ``window``: there is a place in flight; ``ahead``: an earlier message
     waits for its first send.

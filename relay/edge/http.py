@@ -243,7 +243,7 @@ class HttpDoor:
 
 def ready(state: Readiness, request: DoorRequest, plugins: Callable[[], list[dict[str, Any]]]) -> Answer:
     """Can the relay accept now? With ``?verbose`` also how its plugins do. Raises Problem."""
-    more: dict[str, Any] = {"plugins": plugins()} if request.query.partition(b"=")[0] == b"verbose" else {}
+    more: dict[str, Any] = {"plugins": plugins()} if "verbose" in query.query(request, {"verbose"}) else {}
     if not state.ready:
         raise Problem(state.why, "the relay accepts no messages now", durable=state.durable, **more)
     return in_json(200, {"status": "ready", "durable": state.durable, **more})

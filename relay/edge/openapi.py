@@ -77,7 +77,7 @@ def _paths() -> Schema:
         "/v1/events": {"get": _events()},
         "/v1/connect": {"get": _connect()},
         "/healthz": {"get": _call("health", "Alive", _ok("Health"))},
-        "/readyz": {"get": _call("readiness", "Able to accept messages", _ok("Ready"), 503)},
+        "/readyz": {"get": _call("readiness", "Able to accept messages", _ok("Ready"), 503, takes=[_VERBOSE])},
         "/openapi.json": {"get": _call("openapi", "This document", _ok("Description"))},
     }
 
@@ -149,6 +149,7 @@ _LIMIT: Final = _given(
     "limit", "query", {"type": "integer", "minimum": 1, "maximum": PAGE_MOST, "default": PAGE_DEFAULT}
 )
 _CURSOR: Final = _given("cursor", "query", TEXT, "The `next` of an earlier page")
+_VERBOSE: Final = _given("verbose", "query", TEXT, "Given, with or without a value: how the plugins do, too")
 _PREFER: Final = _given("Prefer", "header", TEXT, "`wait=N`, seconds (RFC 7240)")
 _APPLIED: Final = _header("The wait that applies")
 

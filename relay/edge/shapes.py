@@ -72,7 +72,7 @@ def schemas() -> Schema:
         "Deleted": object_of({"deleted": COUNT}),
         "Health": object_of({"status": {"const": "alive"}}),
         "Description": object_of({"openapi": TEXT}),
-        "Ready": object_of({"status": {"const": "ready"}, "durable": YES_OR_NO}),
+        "Ready": object_of({"status": {"const": "ready"}, "durable": YES_OR_NO, "plugins": _plugins()}, "plugins"),
     }
 
 
@@ -181,3 +181,8 @@ def _said() -> Schema:
         "progress": {"type": "array", "items": TEXT},
     }
     return object_of(members, *members)
+
+
+def _plugins() -> Schema:
+    members = {"name": TEXT, "version": TEXT, "state": {"enum": ["working", "failing", "off"]}}
+    return {"type": "array", "items": object_of(members | {"failures": COUNT, "drops": COUNT})}

@@ -58,9 +58,6 @@ class Ledger:
         """What is queued for the agent."""
         return self._depths.get(agent, NOTHING)
 
-    def queued_agents(self) -> list[str]:
-        return list(self._depths)
-
     def accepting(self) -> bool:
         """Does the store take new messages, as far as is known? A refusal is believed for some seconds."""
         refused = self._refused_at

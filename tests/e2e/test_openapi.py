@@ -124,6 +124,7 @@ def exactly(relay: Daemon, name: str, *, body: Any = None, query: dict[str, str]
 
 
 def test_what_is_there_is_shown_as_the_document_says(shared: Daemon) -> None:
+    assert exactly(shared, "readiness", query={"verbose": ""})["plugins"]
     sent = exactly(shared, "submit", agent="shown", body={"text": "hello"})
     assert sent["reason"] == "away"
     assert exactly(shared, "agent", agent="shown")["queued"] == 1

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -13,26 +12,6 @@ from tests.edge.support import TEXT, House, frame, join, post, request
 from tests.edge.whole import Relay
 
 Build = Callable[..., House]
-
-
-@pytest.fixture
-def make(build: Build) -> Iterator[Callable[..., Relay]]:
-    relays: list[Relay] = []
-
-    def made(**limits: Any) -> Relay:
-        house = build()
-        relays.append(Relay(house, **limits))
-        house.floor = relays[-1].hub  # type: ignore[assignment]  # the real one
-        house.limits = relays[-1].limits
-        house.__post_init__()
-        return relays[-1]
-
-    yield made
-    for relay in relays:
-        for client in relay.house.clients:
-            client.socket.hang_up()
-        relay.close()
-        relay.settle()
 
 
 def meta(count: int, size: int = 1) -> dict[str, str | None]:

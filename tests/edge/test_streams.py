@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.logger import capturedLogs
 
 from tests.conftest import LoggedFailures
-from tests.edge.support import Client, House, get, request
+from tests.edge.support import Client, get, request
 from tests.edge.whole import Relay, unchunked
 
 Build = Callable[..., Relay]
-
-
-@pytest.fixture
-def make(build: Callable[..., House]) -> Iterator[Build]:
-    relays: list[Relay] = []
-
-    def made(**limits: Any) -> Relay:
-        house = build()
-        relays.append(Relay(house, **limits))
-        house.floor = relays[-1].hub  # type: ignore[assignment]  # the real one
-        house.limits = relays[-1].limits
-        house.__post_init__()
-        return relays[-1]
-
-    yield made
-    for relay in relays:
-        for client in relay.house.clients:
-            client.socket.hang_up()
-        relay.close()
-        relay.settle()
-
-
-@pytest.fixture
-def relay(make: Build) -> Relay:
-    return make()
 
 
 # -- events

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.edge.support import House, post, request
+from tests.edge.support import post, request
 from tests.edge.whole import Relay
-
-
-@pytest.fixture
-def relay(build: Callable[..., House]) -> Iterator[Relay]:
-    house = build()
-    relay = Relay(house)
-    house.floor = relay.hub  # type: ignore[assignment]  # the real one
-    house.__post_init__()
-    yield relay
-    relay.close()
-    relay.settle()
 
 
 @pytest.mark.parametrize(
