@@ -103,7 +103,16 @@ SETTINGS: Final[dict[str, Kind]] = {
 SIZES: Final = {
     *("payload", "head_bytes", "body_rate", "frame", "page_bytes"),
     *("queue_bytes", "total_bytes", "session_buffer", "total_buffer"),
-    *("reply", "headers_bytes", "batch_bytes", "undecided_bytes", "unread", "linger_bytes", "token_bytes"),
+    *(
+        "reply",
+        "headers_bytes",
+        "batch_bytes",
+        "undecided_bytes",
+        "unread",
+        "small_bytes",
+        "linger_bytes",
+        "token_bytes",
+    ),
     "remembered_bytes",
 }
 RATES: Final = {"registrations"}

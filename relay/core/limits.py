@@ -40,6 +40,7 @@ class Limits:
     ttl: float = 7 * 86400.0
     ttl_max: float = 30 * 86400.0
     reply: int = 64 * KIB  #: an ACK's ``reply``
+    reason: int = 1000  #: characters of a nack's reason; the rest is cut off
     headers_given: int = 32  #: headers of a message that are given to its agent …
     headers_bytes: int = 8 * KIB  #: … and their names and values together
     batch_count: int = 100  #: messages of one ``messages`` frame …
@@ -101,6 +102,8 @@ class Limits:
     undecided: int = 1000  #: lines of a batch, or publications of a session
     undecided_bytes: int = 16 * MIB
     unread: int = 4 * MIB  #: bytes of results that the publisher has not read; then nothing more is read from it
+    small_count: int = 10_000  #: a batch of so many lines …
+    small_bytes: int = 8 * MIB  #: … and bytes is read to its end, though none of its results is
     batch_pause: float = 300.0  #: between two pieces of its body
     silent_count: int = 100  #: undecided lines of one agent …
     silent_seconds: float = 1.0  #: … that acknowledged nothing for so long are not waited for

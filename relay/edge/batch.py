@@ -38,6 +38,7 @@ class Lines:
         self._skipping = False
         self.number = 0  #: of the last line that was given, from 1
         self.too_long = False  #: was that one too long?
+        self._fed = 0  #: bytes, in all
 
     @property
     def is_empty(self) -> bool:
@@ -46,6 +47,11 @@ class Lines:
 
     def feed(self, data: bytes) -> None:
         self._data += data
+        self._fed += len(data)
+
+    def are_few(self, limits: Limits) -> bool:
+        """Is it a small batch, so far?"""
+        return self.number <= limits.small_count and self._fed <= limits.small_bytes
 
     def next(self) -> bytes | None:
         """The next whole line without its end, empty if it was too long to keep; None when there is none yet."""
@@ -127,8 +133,7 @@ class Batch:
         self._lines = Lines(limits.frame)
         self._state = State.READING
         self._lots: set[Lot] = set()  #: those with undecided lines
-        self._undecided = 0
-        self._undecided_bytes = 0
+        self._undecided, self._undecided_bytes = 0, 0  #: lines, and their bytes
         self._results: list[bytes] = []
         self._writing: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
@@ -191,13 +196,16 @@ class Batch:
         return found
 
     def _room(self) -> bool:
-        return self._may_submit() and (self._state is State.CUT or self._unread() < self._limits.unread)
+        return self._may_submit() and (self._state is State.CUT or not self._is_choked())
+
+    def _is_choked(self) -> bool:
+        """Is so much unread that nothing more is read? Who sends a small batch may read when it is sent."""
+        return self._unread() >= self._limits.unread and not self._lines.are_few(self._limits)
 
     def _may_submit(self) -> bool:
-        limits = self._limits
         if self._state is State.REVOKED:
             return False
-        return self._undecided < limits.undecided and self._undecided_bytes < limits.undecided_bytes
+        return self._undecided < self._limits.undecided and self._undecided_bytes < self._limits.undecided_bytes
 
     def _unread(self) -> int:
         transport = self._request.channel.transport
@@ -301,7 +309,7 @@ class Batch:
         self._watch = None
         unread, now = self._unread(), self._clock.seconds()
         before, since = self._seen
-        if unread < before or unread < self._limits.unread:
+        if unread < before or not self._is_choked():
             since = now
         if now - since >= self._limits.stalled_seconds:
             self._request.site.counters.reached("stalled_seconds")

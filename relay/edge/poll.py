@@ -198,6 +198,8 @@ def _problem(code: int, reason: str, refusal: _Frame | None) -> Problem:
     detail = refusal.detail if refusal is not None else f"the session has ended: {reason}"
     if code == Close.DUPLICATE:
         return Problem("duplicate", detail)
+    if code == Close.UNREGISTERED:
+        return Problem("invalid-request", detail)  # not ``ended``: to begin anew would be refused again
     if code == Close.GOING_AWAY:
         return Problem("draining", "the relay is shutting down", retry_after=BUSY_RETRY)
     if code in (Close.UNAUTHORISED, Close.TOKEN_EXPIRED):

@@ -85,20 +85,28 @@ class Tally:
 
 def refuse(courier: Courier, nack: Nack) -> None:
     """Not processed: again later, or never."""
-    entry = courier.line.entries.get(nack.id)
+    entry, reason = courier.line.entries.get(nack.id), _reason(courier, nack)
     if not nack.requeue:
         if entry is None or entry.unproved:
-            _end_unseen(courier, nack.id, Status.REJECTED, nack.reason or "")
+            _end_unseen(courier, nack.id, Status.REJECTED, reason)
         elif entry.phase in (Phase.FLYING, Phase.RESTING):
-            courier.end(entry, Status.REJECTED, nack.reason or "")
+            courier.end(entry, Status.REJECTED, reason)
     else:
         delay = None if nack.delay is None else min(nack.delay, LONGEST_NACK_DELAY)
         if entry is None and courier.line.live:  # without a session it waits for the next one as it is
             pause = policy.nack_pause(1) if delay is None else delay
             courier.line.defer(nack.id, courier.context.wall() + pause)
         elif entry is not None and entry.phase is Phase.FLYING:
-            putoff.put_off(courier, entry, delay, nack.reason)
+            putoff.put_off(courier, entry, delay, reason or None)
     courier.pump()
+
+
+def _reason(courier: Courier, nack: Nack) -> str:
+    """What the agent says, as far as it is kept: it stands in the memory of events, and as long as its message."""
+    reason, most = nack.reason or "", courier.context.limits.reason
+    if len(reason) > most:
+        courier.context.counters.reached("reason")
+    return reason[:most]
 
 
 def still_working(courier: Courier, ids: Sequence[str]) -> None:

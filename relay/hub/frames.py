@@ -122,4 +122,5 @@ def _tell(session: AgentSession, ref: str | None, problem: Problem) -> None:
     if ref is None:
         session.complain(problem.word, problem.detail, id=problem.fields.get("id"))
     else:
-        session.transport.send(wire.encode("result", ref=ref, problem=problem.members()))
+        told = wire.encode("result", ref=ref, retry_after=problem.retry_after, problem=problem.members())
+        session.transport.send(told)

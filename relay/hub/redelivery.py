@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
+from typing import Final
 
 from relay.core import policy
 from relay.core.delays import Delays
 from relay.core.entry import Entry, Phase
+
+HURRIED: Final = 100  #: of what found no room, each time that there is some
 
 
 class Redelivery:
@@ -19,12 +23,27 @@ class Redelivery:
         self._watched = watched
         self._timed: Delays[Entry] = Delays()
         self._held: dict[str, Entry] = {}
+        self._roomless: dict[str, Entry] = {}
 
     def start(self, entry: Entry, flow: float) -> None:
         """It was sent (again), or is still being worked on: its clock starts afresh."""
+        if self._roomless:
+            self._roomless.pop(entry.id, None)
         if self.ack_wait > 0:
             first = entry.sends <= 1  # as nearly always
             self._time(entry, flow, self.ack_wait if first else policy.resend_pause(self.ack_wait, entry.sends))
+
+    def found_no_room(self, entry: Entry, flow: float) -> None:
+        """It was due, and could not be sent: it is due again after its pause, or when it is hurried."""
+        self.start(entry, flow)
+        self._roomless[entry.id] = entry
+
+    def hurry(self, flow: float) -> None:
+        """There is room again: some of what found none is due now. Some, because each is read from the disk for it."""
+        for entry in list(islice(self._roomless.values(), HURRIED)):
+            del self._roomless[entry.id]
+            if entry.phase is Phase.FLYING:
+                self._time(entry, flow, 0.0)
 
     def stop(self, entry: Entry) -> None:
         """It has ended."""

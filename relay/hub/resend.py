@@ -33,6 +33,13 @@ def what_is_due(courier: Courier) -> None:
         work.addErrback(lambda failure: log.failure("a redelivery went wrong", failure))
 
 
+def hurry(courier: Courier) -> None:
+    """Something may go out again: what was due and found no room need not wait for another whole pause."""
+    outlet = courier.outlet
+    if outlet is not None and outlet.takes(1):
+        outlet.redelivery.hurry(outlet.flow_time())
+
+
 def _goes_again(courier: Courier, entry: Entry) -> bool:
     """False if this failure was the last one, or the message expired."""
     now = courier.context.wall()
@@ -89,7 +96,7 @@ async def _send_again(courier: Courier, outlet: Outlet, batch: list[Entry]) -> N
 def _once_more(courier: Courier, outlet: Outlet, entry: Entry, message: Message) -> None:
     """Count the failure of the last send, once: what cannot go now may come here again without having been sent."""
     if not outlet.takes(wire.estimate(message)):
-        outlet.redelivery.start(entry, outlet.flow_time())
+        outlet.redelivery.found_no_room(entry, outlet.flow_time())
         return
     if courier.context.screen is not None:
         passed = courier.context.screen.passed(courier, message, lambda: entry)

@@ -15,7 +15,7 @@ from relay.core.model import Outcome
 from relay.core.ports import AgentTransport
 from relay.core.session import WAITING, Act, Close, State, act, broke, closed_by
 from relay.core.wire import BadFrame, Register
-from relay.hub import frames
+from relay.hub import frames, resend
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.delivery import Delivery
@@ -105,7 +105,7 @@ class AgentSession:
             case Act.HANDLE:
                 frames.handle(self, parsed)
             case Act.REFUSE:
-                self.complain("already-registered", f"this connection holds {self.agent}")
+                self.complain("already-registered", "this connection is registered already")
             case Act.UNREGISTERED:
                 self.transport.send(wire.error("not-allowed", "the first frame must be 'register'"))
                 self.close(Close.UNREGISTERED, "register-first")
@@ -147,7 +147,9 @@ class AgentSession:
     def flowed(self) -> None:
         """Something may go out again."""
         if self.agent:
-            self.couriers.of(self.agent).pump()
+            courier = self.couriers.of(self.agent)
+            resend.hurry(courier)
+            courier.pump()
 
     def _keep(self, frame: bytes) -> None:
         """A newcomer's frames wait until it is known whether it may stay."""

@@ -297,6 +297,26 @@ def test_an_agent_that_polls_puts_off_a_message_and_says_that_it_works_on_anothe
     assert [message["id"] for message in client.answer().json["messages"]] == [second]
 
 
+def test_what_was_due_again_between_two_calls_comes_with_the_next(relay: Relay) -> None:
+    relay.post()
+    answer = poll(relay, "wait=0&ack_wait=20").json
+    relay.pass_time(25)
+    assert poll(relay, "wait=0", session=answer["session"]).json["messages"] == []
+    relay.pass_time(20)
+    client = relay.begin(get("/v1/agents/desk-1/next?wait=1", relay_session=answer["session"]))
+    relay.pass_time(0.2)
+    (message,) = client.answer().json["messages"]
+    assert (message["id"], message["attempt"]) == (answer["messages"][0]["id"], 2)
+
+
+@pytest.mark.parametrize("bad", ["max_in_flight=0", f"client={'x' * 129}"])
+def test_a_session_that_asks_for_what_there_is_not_is_told_what_there_is(relay: Relay, bad: str) -> None:
+    answer = poll(relay, f"wait=0&{bad}")
+    assert (answer.status, answer.problem) == (400, "invalid-request")
+    assert bad.partition("=")[0] in answer.json["detail"]
+    assert poll(relay).status == 200
+
+
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"acks":[{}]}', b'{"acks":[{"id":7}]}', b'{"progress":"x"}', b"NaN"])
 def test_acks_that_cannot_be_read_are_refused(relay: Relay, body: bytes) -> None:
     session = poll(relay).json["session"]
@@ -443,10 +463,15 @@ def test_beside_a_silent_agent_the_others_have_all_their_results_after_a_second(
     relay.pass_time(3)
 
 
-def test_ten_thousand_lines_are_taken_though_no_result_is_read(relay: Relay) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [line("a", "x" * 700), line("a" * 128, ref="\x01" * 64), line("", ref="\x01" * 64)],
+    ids=["long lines", "long results", "long refusals"],
+)
+def test_ten_thousand_lines_are_taken_though_no_result_is_read(relay: Relay, line: bytes) -> None:
     client = relay.house.connect()
     client.socket.room = 0
-    data = line("a", "x" * 700) * 10_000
+    data = line * 10_000
     assert len(data) < 8 * 1024 * 1024
     client.send(
         request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length=str(len(data)))
@@ -454,6 +479,8 @@ def test_ten_thousand_lines_are_taken_though_no_result_is_read(relay: Relay) -> 
     client.send(data)
     relay.settle()
     assert client.socket.unread == 0
+    relay.pass_time(40)
+    assert not client.closed
     client.socket.room = None
     relay.settle()
     assert len(results(client)) == 10_000
@@ -491,8 +518,9 @@ def test_a_batch_may_pause_and_is_cut_off_when_it_never_goes_on(make: Build) -> 
     assert relay.house.site.counters.table()["batch_pause"] == 1
 
 
-def test_a_publisher_that_reads_no_results_is_not_read_and_then_cut_off(make: Build) -> None:
-    relay = make(unread=100_000)
+@pytest.mark.parametrize("small", [{"small_count": 5000}, {"small_bytes": 50_000}])
+def test_a_publisher_that_reads_no_results_is_not_read_and_then_cut_off(make: Build, small: dict[str, int]) -> None:
+    relay = make(unread=100_000, **small)
     head = get("/v1/messages", method="POST", transfer_encoding="chunked", content_type="application/x-ndjson")
     client = relay.begin(head)
     client.socket.room = 0

@@ -123,3 +123,19 @@ def test_a_batch_of_messages_is_bounded_in_number_and_bytes() -> None:
     agent = Agent(floor).register(batch=True)
     floor.clock.advance(0)
     assert [len(batch) for batch in agent.batches()] == [3, 3, 2, 1]
+
+
+def test_of_the_reason_of_a_nack_so_much_is_kept() -> None:
+    floor = Floor(reason=10)
+    agent = Agent(floor).register()
+    answers = [floor.post(), floor.post(), floor.post()]
+    short, long, again = agent.ids()
+    agent.say("nack", id=short, requeue=False, reason="x" * 10)
+    assert reached(floor, "reason") == 0
+    agent.say("nack", id=long, requeue=False, reason="é" * 11)
+    agent.say("nack", id=again, delay=9, reason="x" * 1_000_000)
+    assert reached(floor, "reason") == 2
+    assert [answer.said for answer in answers] == ["rejected", "rejected", "queued:nacked"]
+    told = [answer.problem.detail for answer in answers if answer.problem is not None]
+    assert told == ["x" * 10, "é" * 10]
+    assert [event.detail for event in floor.look(again).timeline if event.event == "nacked"] == ["x" * 10]

@@ -154,6 +154,7 @@ def test_past_the_bound_of_undecided_ones_a_publication_is_refused_at_once() -> 
         publish(agent, ref=str(number))
     (result,) = agent.heard("result")
     assert (result["ref"], result["problem"]["type"]) == ("3", "/problems/rate-limited")
+    assert result["retry_after"] == 1
     desk.ack(*desk.ids())
     publish(agent, ref="later")
     assert [result["ref"] for result in agent.heard("result")] == ["0", "1", "2"]
@@ -228,3 +229,10 @@ def test_a_silent_agent_holds_up_neither_its_posts_nor_other_agents() -> None:
     assert (post.said, theirs.said) == ("waiting", "waiting")
     other.ack(*other.ids())
     assert theirs.said == "delivered"
+
+
+def test_who_only_publishes_and_registers_again_is_told_so() -> None:
+    agent = publisher(Floor())
+    agent.say("register", agent="desk-1")
+    (error,) = agent.heard("error")
+    assert (error["code"], error["detail"]) == ("already-registered", "this connection is registered already")
