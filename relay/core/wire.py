@@ -259,10 +259,11 @@ _MESSAGE: Final = (
 )
 
 
-def message(item: Message, *, queued: bool, attempt: int, raw: bool = False) -> bytes:
+def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, publisher: bool = False) -> bytes:
     """A ``message`` frame. A JSON payload stands in it byte for byte as it came; no re-serialising.
 
-    With ``raw`` every payload is base64 of the bytes received.
+    With ``raw`` every payload is base64 of the bytes received. With ``publisher`` it says who handed the message in,
+    which is for agents within the relay's own process alone.
     """
     payload, encoding = (_base64(item.payload), True) if raw else in_frame(item)
     return _MESSAGE % (
@@ -274,12 +275,14 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False) -> 
         attempt,
         stamp(item.created_at).encode(),
         stamp(item.expires_at).encode(),
-        _extras(item),
+        _extras(item, publisher),
     )
 
 
-def _extras(item: Message) -> bytes:
+def _extras(item: Message, publisher: bool) -> bytes:
     extras = b',"topic":' + _encode(item.topic) if item.topic is not None else b""
+    if publisher:
+        extras += b',"publisher":' + _encode(item.publisher)
     return extras + b',"headers":' + _encode(dict(item.headers)) if item.headers else extras
 
 

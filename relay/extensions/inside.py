@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +32,8 @@ class Received:
     attempt: int  #: counts sends, from 1
     headers: dict[str, str]
     topic: str | None = None
+    publisher: str = ""  #: who handed it in: the name of a token, ``x-NAME`` of a plugin; "": nobody has to say
+    expires_at: float = 0.0  #: Unix time, seconds
 
 
 class _Frame(msgspec.Struct):
@@ -41,6 +44,8 @@ class _Frame(msgspec.Struct):
     attempt: int = 1
     headers: dict[str, str] = {}
     topic: str | None = None
+    publisher: str = ""
+    expires_at: datetime = datetime.fromtimestamp(0, UTC)
     code: str = ""
     detail: str = ""
 
@@ -52,7 +57,8 @@ Handler = Callable[[Received], Any]
 
 class InsideWire:
     """Implements ``relay.core.ports.AgentTransport``. A message is acknowledged when ``handler`` (or its Deferred) is
-    done with it, and refused (to come again) when that fails or takes more than ``seconds``.
+    done with it, refused for good when that raises Problem, and refused to come again when it fails otherwise or takes
+    more than ``seconds``.
 
     ``lost`` is told the Problem with which the session ended, unless the plugin ended it.
     """
@@ -160,7 +166,15 @@ class InsideWire:
     def _handle(self, frame: _Frame) -> None:
         payload = base64.b64decode(frame.payload)
         received = Received(
-            frame.id, self.agent, payload, frame.content_type, frame.attempt, frame.headers, frame.topic
+            frame.id,
+            self.agent,
+            payload,
+            frame.content_type,
+            frame.attempt,
+            frame.headers,
+            frame.topic,
+            frame.publisher,
+            frame.expires_at.timestamp(),
         )
         work = self._health.within(self._seconds, maybeDeferred(self._handler, received))
         work.addCallbacks(self._done, self._failed, (frame.id,), {}, (frame.id,), {})
@@ -171,8 +185,12 @@ class InsideWire:
         self._say(type="ack", id=id)
 
     def _failed(self, failure: Failure, id: str) -> None:
-        self._health.failed("handler", failure)
-        self._say(type="nack", id=id)
+        if isinstance(failure.value, Problem):
+            self._health.worked()
+            self._say(type="nack", id=id, requeue=False, reason=failure.value.detail)
+        elif not self._over:  # after that it comes again anyway, and a plugin that lets go of its work does well
+            self._health.failed("handler", failure)
+            self._say(type="nack", id=id)
 
     def _say(self, **frame: object) -> None:
         if not self._over:

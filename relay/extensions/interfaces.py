@@ -188,7 +188,9 @@ class IRelay(Interface):
         """Be an agent: the same queue, order, window and redelivery as over a WebSocket, and no token.
 
         @param handler: takes a ``Received``; when it returns (or its Deferred fires) the message is acknowledged; when
-            it fails, or is not done after ``[limits] ack_wait``, it is refused and comes again.
+            it raises ``Problem`` (or its Deferred fails with it) the message is refused for good: it ends ``rejected``,
+            with the problem's detail; when it fails otherwise, or is not done after ``[limits] ack_wait``, it is
+            refused and comes again.
         @param lost: is told the ``Problem`` with which the session ended, unless the plugin ended it: attach again
             then, after a pause.
         @return: a Deferred of a callable that ends the session. It fails with ``Problem``: ``duplicate`` (another one

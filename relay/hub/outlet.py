@@ -25,6 +25,7 @@ class Wishes:
     max_frame: int | None = None  #: bytes
     raw: bool = False
     batch: bool = False
+    publisher: bool = False  #: to be told who handed each message in
 
 
 class Outlet:
@@ -79,7 +80,8 @@ class Outlet:
 
     def send(self, message: Message, attempt: int, *, queued: bool) -> bool:
         """Send a message; False if its frame is larger than the agent takes. A batch may wait for ``flush``."""
-        frame = wire.message(message, queued=queued, attempt=attempt, raw=self._wishes.raw)
+        wishes = self._wishes
+        frame = wire.message(message, queued=queued, attempt=attempt, raw=wishes.raw, publisher=wishes.publisher)
         if self._wishes.max_frame is not None and len(frame) > self._wishes.max_frame:
             return False
         self.sent_count += 1

@@ -34,7 +34,7 @@ class Reception:
 
     def welcome(self, session: AgentSession, frame: Register, watched: Callable[[str], bool]) -> None:
         """The session is registered. ``watched``: does a POST wait for that message?"""
-        context, wishes = self._context, self._granted(frame)
+        context, wishes = self._context, self._granted(frame, session)
         outlet = Outlet(
             context.session_name(session.agent),
             session.transport,
@@ -51,7 +51,7 @@ class Reception:
             context.chronicle.bulletin.tell("agent.connected", session.agent, **about)
         session.admitted(outlet, self._registered(session, outlet, wishes))
 
-    def _granted(self, frame: Register) -> Wishes:
+    def _granted(self, frame: Register, session: AgentSession) -> Wishes:
         limits = self._context.limits
         return Wishes(
             max_in_flight=min(frame.max_in_flight or limits.default_in_flight, limits.max_in_flight),
@@ -59,6 +59,7 @@ class Reception:
             max_frame=frame.max_frame,
             raw=frame.raw,
             batch=frame.batch,
+            publisher=session.vouched is not None,
         )
 
     def _registered(self, session: AgentSession, outlet: Outlet, wishes: Wishes) -> bytes:

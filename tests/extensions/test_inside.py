@@ -14,7 +14,7 @@ from relay.core.problems import Problem
 from relay.extensions import IRelayServicePlugin, Received, Submission
 from tests.auth.support import Guarded
 from tests.extensions.support import Outside, plugin
-from tests.hub.support import Floor
+from tests.hub.support import WALL, Floor
 
 
 class Inside:
@@ -80,6 +80,54 @@ def test_a_handler_that_fails_gets_it_again() -> None:
     inside.settle()
     assert [each.attempt for each in inside.received] == [1, 2]
     assert inside.floor.look(answer.outcome.id).status is Status.DELIVERED
+
+
+def test_a_handler_that_refuses_for_good_does_not_get_it_again() -> None:
+    inside = Inside()
+
+    def handle(received: Received) -> None:
+        inside.received.append(received)
+        raise Problem("rejected", "nobody wants it")
+
+    inside.attach(handle)
+    answer = inside.floor.post(1)
+    inside.settle()
+    assert answer.problem is not None
+    assert (answer.problem.word, answer.problem.detail) == ("rejected", "nobody wants it")
+    inside.floor.pass_time(10.0)
+    assert len(inside.received) == 1
+    assert inside.outside.roster.states()[0]["failures"] == 0
+
+
+def test_a_plugin_that_ends_its_session_and_lets_go_of_its_work_has_not_failed() -> None:
+    inside = Inside()
+    work: list[Deferred[None]] = []
+
+    def handle(_: Received) -> Deferred[None]:
+        work.append(Deferred())
+        return work[-1]
+
+    end = inside.attach(handle)
+    answer = inside.floor.post(1, wait=0.0)
+    inside.settle()
+    end()
+    work[0].errback(ConnectionError("gone"))
+    inside.settle()
+    assert inside.outside.roster.states()[0]["failures"] == 0
+    inside.attach()
+    inside.settle()
+    assert answer.outcome is not None
+    assert [each.id for each in inside.received] == [answer.outcome.id]
+
+
+def test_a_message_says_who_handed_it_in_and_until_when_it_is_good() -> None:
+    inside = Inside()
+    inside.attach()
+    inside.floor.post(1, publisher="phone", ttl=60.0)
+    inside.relay.publish(Submission("desk-1", b"2", "application/json", Form.JSON, 0.0))
+    inside.settle()
+    assert [each.publisher for each in inside.received] == ["phone", "x-test"]
+    assert inside.received[0].expires_at == WALL + 60
 
 
 def test_a_handler_that_never_ends_gets_it_again_when_its_time_is_over() -> None:
