@@ -20,6 +20,7 @@ PACKAGES = {
     "systemd-analyze": ("systemd",),
     "initdb": ("postgresql",),
     "pg_ctl": ("postgresql",),
+    "mosquitto": ("mosquitto",),
 }
 #: where Debian keeps programs that are not for everybody's path
 ASIDE = "/usr/lib/postgresql/*/bin"

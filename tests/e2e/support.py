@@ -78,6 +78,16 @@ class Output:
         assert found is not None, f"no line with {pattern!r} in:\n{self.text()}"
         return found
 
+    def wait_for_count(self, pattern: str | re.Pattern[str], count: int, timeout: float) -> None:
+        """Wait until so many lines match. Raises AssertionError if the output ends or the time is over."""
+
+        def enough() -> bool:
+            return sum(re.search(pattern, line) is not None for line in self.lines) >= count
+
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or enough(), timeout)
+            assert enough(), f"not {count} lines with {pattern!r} in:\n{self.text()}"
+
     def finish(self, timeout: float = 10.0) -> None:
         """Wait until all that the process wrote has been read."""
         self._thread.join(timeout)

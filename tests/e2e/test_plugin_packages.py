@@ -15,16 +15,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from relay.core.webhooks import signatures
+from tests.e2e.agents import Agent, acknowledge
 from tests.e2e.door import get, post
 from tests.e2e.support import ROOT, Daemon
 from tests.e2e.test_callbacks import Receiver
 from tests.e2e.test_packaging import ALONE, INSTALL_SECONDS, LOOPBACK, NOT_SOURCE, run, succeed
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.mqtt_device import Device
+from tests.servers.postgres import PASSWORD, PostgresServer
 
 pytestmark = pytest.mark.e2e
 
@@ -32,12 +37,29 @@ SECRET = b"s" * 32
 NOBODY = 65534
 
 
+class Servers:
+    """Programs of others, each started when it is first asked for."""
+
+    @cached_property
+    def postgres(self) -> PostgresServer:
+        return PostgresServer()
+
+    @cached_property
+    def mosquitto(self) -> Mosquitto:
+        return Mosquitto().start()
+
+    def remove(self) -> None:
+        for server in vars(self).values():
+            server.remove()
+
+
 @dataclass
 class Around:
-    """What a plugin may need of the world: a folder, and a receiver of POSTs."""
+    """What a plugin may need of the world: a folder, a receiver of POSTs, and servers."""
 
     folder: Path
     receiver: Receiver
+    servers: Servers
 
 
 Use = Callable[[Daemon, Around], None]
@@ -83,17 +105,55 @@ def use_redact(relay: Daemon, _: Around) -> None:
     assert kept["payload"] == {"n": 1.0, "card": "[card]"}
 
 
+def mqtt_table(around: Around) -> str:
+    return f'url = "{around.servers.mosquitto.url}"\nclient_id = "{around.folder.name}"\n'
+
+
+def use_mqtt(relay: Daemon, around: Around) -> None:
+    """It takes in what is published, and publishes what it is sent."""
+    relay.output.wait_for("MQTT broker .* is reached", 30)
+    with Device(around.servers.mosquitto) as device, Agent(relay.port, "lamp", acknowledge) as lamp:
+        device.publish("relay/to/lamp", '"on"')
+        assert lamp.next()["payload"] == "on"
+        headers = {"Relay-Meta-Mqtt-From": "lamp"}
+        assert post(relay.port, "mqtt", '"it is on"', headers=headers).outcome == "delivered"
+        heard = device.next()
+        assert (heard.topic, heard.payload) == ("relay/from/lamp", b'"it is on"')
+
+
+def postgres_table(around: Around) -> str:
+    password = around.folder / "password"
+    password.write_text(PASSWORD)
+    return f'schema = "{around.folder.name}"\npassword_file = "{password}"\n'
+
+
+def postgres_store(around: Around) -> str:
+    return f"postgresql://relay@/postgres?host={around.servers.postgres.folder}"
+
+
+def use_postgres(relay: Daemon, around: Around) -> None:
+    """It keeps what is queued in its database, and the relay finds it there again."""
+    kept = post(relay.port, "desk-3", '"kept"', wait=0).json["id"]
+    rows = around.servers.postgres.ask(f'SELECT id FROM "{around.folder.name}".messages WHERE agent = %s', ("desk-3",))
+    assert rows == [(kept,)]
+    relay.kill()
+    relay.start()
+    with Agent(relay.port, "desk-3", acknowledge) as desk:
+        assert desk.next()["id"] == kept
+
+
 @dataclass(frozen=True)
 class Package:
     """A plugin's package, the name of its plugin, its table in the configuration, and what shows that it is used.
 
-    Without a table it is only found and removed: the server that it needs is for its own tests.
+    ``store``: the relay's store, where that is what the plugin brings.
     """
 
     package: str
     plugin: str
-    table: Callable[[Around], str] | None = None
-    use: Use | None = None
+    table: Callable[[Around], str]
+    use: Use
+    store: Callable[[Around], str] | None = None
 
     @property
     def module(self) -> str:
@@ -103,9 +163,9 @@ class Package:
 PACKAGES = (
     Package("relay-redact", "redact", redact_table, use_redact),
     Package("relay-webhook", "webhook", webhook_table, use_webhook),
-    Package("relay-postgres", "postgres"),
+    Package("relay-mqtt", "mqtt", mqtt_table, use_mqtt),
+    Package("relay-postgres", "postgres", postgres_table, use_postgres, postgres_store),
 )
-USED = [package for package in PACKAGES if package.use]
 each_package = pytest.mark.parametrize("package", PACKAGES, ids=lambda package: str(package.package))
 
 
@@ -136,14 +196,21 @@ def commands(place: Path, wheels: dict[str, Path]) -> Path:
     return place / "env" / "bin"
 
 
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    servers = Servers()
+    yield servers
+    servers.remove()
+
+
 @pytest.fixture
-def around(place: Path, request: pytest.FixtureRequest) -> Iterator[Around]:
+def around(place: Path, servers: Servers) -> Iterator[Around]:
     """A folder in which everybody may write."""
     folder = Path(tempfile.mkdtemp(dir=place))
     folder.chmod(0o777)
     receiver = Receiver(folder)
     receiver.certificate.chmod(0o644)
-    yield Around(folder, receiver)
+    yield Around(folder, receiver, servers)
     receiver.close()
 
 
@@ -173,7 +240,7 @@ def packages_in(commands: Path) -> Path:
 
 def configure(around: Around, *packages: Package) -> Path:
     file = around.folder / "relay.toml"
-    tables = [f"[extensions.{each.plugin}]\n{each.table(around)}" for each in packages if each.table]
+    tables = [f"[extensions.{each.plugin}]\n{each.table(around)}" for each in packages]
     file.write_text("\n".join(tables))
     file.chmod(0o644)
     return file
@@ -182,7 +249,8 @@ def configure(around: Around, *packages: Package) -> Path:
 def relay_with(commands: Path, around: Around, *packages: Package, by: tuple[str, ...] = ()) -> Daemon:
     twistd = [str(commands / "twistd"), "--nodaemon", "--pidfile=", "relay"]
     line = [*by, *twistd, "--config", str(configure(around, *packages))]
-    environment = ALONE | {"RELAY_LISTEN": LOOPBACK, "RELAY_STORE": "sqlite:relay.db"}
+    store = next((each.store(around) for each in packages if each.store), "sqlite:relay.db")
+    environment = ALONE | {"RELAY_LISTEN": LOOPBACK, "RELAY_STORE": store}
     return Daemon(around.folder, environment=environment, command=line)
 
 
@@ -214,11 +282,10 @@ def test_a_plugin_is_found_and_used_when_it_is_installed_and_missed_when_it_is_r
         found = listed(commands, around.folder)[package.plugin]
         assert (found["state"], found["why"]) == ("not enabled", "")
         assert found["where"] == str(packages_in(commands) / "relay" / "plugins" / f"{package.module}.py")
-        if package.use is not None:
-            with relay_with(commands, around, package) as relay:
-                package.use(relay, around)
-                assert relay.terminate() == 0
-                assert relay.complaints() == []
+        with relay_with(commands, around, package) as relay:
+            package.use(relay, around)
+            assert relay.terminate() == 0
+            assert relay.complaints() == []
     finally:
         remove(commands, package.package)
     assert package.plugin not in listed(commands, around.folder)
@@ -227,16 +294,16 @@ def test_a_plugin_is_found_and_used_when_it_is_installed_and_missed_when_it_is_r
 
 
 def test_what_is_configured_and_was_removed_is_missed_at_the_start(commands: Path, around: Around) -> None:
-    words = (commands / "twistd", "-n", "--pidfile=", "relay", "--config", configure(around, USED[0]))
+    words = (commands / "twistd", "-n", "--pidfile=", "relay", "--config", configure(around, PACKAGES[0]))
     done = run(*words, folder=around.folder)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"relay: extensions.{USED[0].plugin}: no plugin of that name is installed")
+    assert line.startswith(f"relay: extensions.{PACKAGES[0].plugin}: no plugin of that name is installed")
 
 
 def test_a_cache_that_somebody_left_changes_nothing(commands: Path, wheels: dict[str, Path], around: Around) -> None:
     """``twisted.plugin.getPlugins`` writes one beside the plugins: whoever calls it for ours, we do not read it."""
-    package = USED[0]
+    package = PACKAGES[0]
     install(commands, wheels[package.package])
     look = "import relay.plugins, twisted.plugin as p; print(len(list(p.getPlugins(p.IPlugin, relay.plugins))))"
     cache = packages_in(commands) / "relay" / "plugins" / "dropin.cache"
@@ -274,9 +341,8 @@ def test_all_plugins_together_run_from_an_installation_that_cannot_be_written(
     somebody = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--")
     by = ("setpriv", *somebody) if os.geteuid() == 0 else ()
     try:
-        with relay_with(commands, around, *USED, by=by) as relay:
-            for package in USED:
-                assert package.use is not None
+        with relay_with(commands, around, *PACKAGES, by=by) as relay:
+            for package in PACKAGES:
                 package.use(relay, around)
             assert relay.terminate() == 0
             assert relay.complaints() == []

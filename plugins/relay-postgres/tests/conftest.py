@@ -8,13 +8,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from postgres_server import PostgresServer
 from twisted.internet.task import Clock
 
 from relay_postgres import pruning
 from relay_postgres.store import PostgresStore
 from tests.contract.conftest import BOUNDS, bounds, clock, store, wall  # noqa: F401 - what the contract is told with
 from tests.contract.support import Make
+from tests.servers.postgres import PostgresServer
 from tests.store.support import Wall
 
 schemas = itertools.count(1)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import pytest_twisted
 from conftest import postgres_store
-from postgres_server import PASSWORD, PostgresServer
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
@@ -25,6 +24,7 @@ from relay_postgres.link import SETTINGS, Link
 from relay_postgres.server import Server
 from relay_postgres.store import PostgresStore
 from tests.contract.support import put, queue
+from tests.servers.postgres import PASSWORD, PostgresServer
 from tests.store.support import EVERYTHING, NOW, ids, record
 
 pytestmark = pytest.mark.faults

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import pytest_twisted
-from postgres_server import PASSWORD, PostgresServer
 from twisted.internet.task import Clock
 
 from relay.core.limits import Limits
@@ -21,6 +20,7 @@ from relay.extensions.loader import look
 from relay_postgres.server import Server
 from relay_postgres.settings import Read, make_store, read
 from relay_postgres.store import PostgresStore
+from tests.servers.postgres import PASSWORD, PostgresServer
 from tests.store.support import NOW, record
 
 FOLDER = Path(__file__).parent.parent

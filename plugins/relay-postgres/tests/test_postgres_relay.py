@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from postgres_server import PASSWORD, PostgresServer
 
 from tests.e2e.agents import Agent, acknowledge
 from tests.e2e.door import get, post
 from tests.e2e.support import ROOT, Daemon
+from tests.servers.postgres import PASSWORD, PostgresServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.faults]
 

@@ -31,6 +31,7 @@ class PostgresServer:
         needs("initdb", "pg_ctl")
         # In memory, where there is room: what is held here against kill -9 is in the kernel, and fsync costs nothing.
         self.folder = Path(tempfile.mkdtemp(prefix="relay-pg-", dir=MEMORY if roomy(MEMORY) else None))
+        self.folder.chmod(0o755)  # whoever connects need not be who we are
         # The server does not run as root.
         self._user = None if os.geteuid() else pwd.getpwnam("postgres").pw_uid
         if self._user is not None:
