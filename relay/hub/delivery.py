@@ -22,11 +22,11 @@ from relay.hub.directory import Directory
 from relay.hub.overflow import Overflow
 from relay.hub.parcel import Parcel, Tell
 from relay.hub.post import Post, make_message
+from relay.hub.room import Room
 from relay.hub.screen import Screen
 from relay.hub.sieve import Sieve
 from relay.hub.volley import Volleys
 
-FULL_RETRY = 30  #: seconds, ``Retry-After`` of a full queue
 DRAIN_RETRY = 5  #: seconds, ``Retry-After`` of a relay that shuts down
 
 
@@ -49,7 +49,7 @@ class Delivery:
             self._sieve = Sieve(context, filters, self.accept)
             context.screen = Screen(context, couriers, filters, self.accept)
         self._context = context
-        self._overflow = overflow
+        self._room = Room(context, couriers, overflow)
         self._couriers = couriers
         self._directory = directory
 
@@ -71,7 +71,7 @@ class Delivery:
         outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
         tell = partial(self._tell, submission.agent, partial(_answer, outcome))
         try:
-            self._check(submission)
+            self._check()
             self._deliver(submission, reader, line, tell)
         except Exception:
             tell(Failure())
@@ -91,9 +91,10 @@ class Delivery:
                 continue
             told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
             try:
-                self._check(submission)
+                self._check()
                 courier = self._couriers.of(submission.agent)
                 if parcel.takes(courier, submission):
+                    self._room.claim(submission)
                     parcel.add(courier, index, submission)
                 else:
                     readers.append((submission.agent, reader := Reader()))
@@ -146,8 +147,10 @@ class Delivery:
     ) -> None:
         context, couriers = self._context, self._couriers
         if submission.key is not None:
-            Deferred.fromCoroutine(repeat.deliver(context, couriers, submission, reader, line)).addBoth(tell)
+            work = repeat.deliver(context, couriers, self._room, submission, reader, line)
+            Deferred.fromCoroutine(work).addBoth(tell)
             return
+        self._room.claim(submission)
         message = make_message(submission, context.message_id(), context.wall(), context.limits)
         Post(context, couriers.of(submission.agent), message, submission).accept(reader, line=line).answer(tell)
 
@@ -156,43 +159,11 @@ class Delivery:
         size = len(submission.payload)
         if not is_plain(submission) or (line and courier.silence.mute) or not is_free(courier, size):
             return False
-        return self._has_room(courier, submission.agent, size)
+        return not self._room.lacks(submission)
 
-    def _has_room(self, courier: Courier | None, agent: str, size: int) -> bool:
-        """Is there room for so many bytes, among what is queued and what is held?"""
-        context, limits = self._context, self._context.limits
-        total = context.ledger.total
-        if total.count >= limits.total_count or total.bytes + context.pressure.held + size > limits.total_bytes:
-            return False
-        depth = context.ledger.depth(agent)
-        count, held = depth.count, depth.bytes + size
-        if courier is not None:
-            count, held = count + courier.held_count, held + courier.held_bytes
-        return count < limits.queue_count and held <= limits.queue_bytes
-
-    def _check(self, submission: Submission) -> None:
-        """The limits, at acceptance: a direct message holds its place in them too, and 429 is never said later."""
-        context, limits = self._context, self._context.limits
-        if context.draining:
+    def _check(self) -> None:
+        if self._context.draining:
             raise Problem("draining", "the relay is shutting down", retry_after=DRAIN_RETRY)
-        courier, size = self._couriers.get(submission.agent), len(submission.payload)
-        if self._has_room(courier, submission.agent, size):
-            return
-        depth = context.ledger.depth(submission.agent)
-        count, held = depth.count, depth.bytes
-        if courier is not None:
-            count, held = count + courier.held_count, held + courier.held_bytes
-        total = context.ledger.total
-        if total.count >= limits.total_count or total.bytes + context.pressure.held + size > limits.total_bytes:
-            limit = "total_count" if total.count >= limits.total_count else "total_bytes"
-            raise Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY, limit=limit)
-        if count >= limits.queue_count or held + size > limits.queue_bytes:
-            if self._overflow is not None and self._overflow.makes_room(submission.agent, size):
-                return
-            detail = f"{count} messages and {held} bytes are queued for this agent; "
-            detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
-            limit = "queue_count" if count >= limits.queue_count else "queue_bytes"
-            raise Problem("queue-full", detail, retry_after=FULL_RETRY, limit=limit)
 
 
 def _answer(outcome: Deferred[Outcome], result: Outcome | Failure) -> None:

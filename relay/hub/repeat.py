@@ -19,25 +19,34 @@ from relay.hub.context import Context
 from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
 from relay.hub.post import STORE_RETRY, Post, Replayed, ended_before, make_message
+from relay.hub.room import Room
 
 REMEMBERED = 86400.0  #: seconds from acceptance
 AGAIN_RETRY = 1  #: seconds, ``Retry-After`` while the first request still waits
 
 
-async def deliver(context: Context, couriers: Couriers, submission: Submission, reader: Reader, line: bool) -> Outcome:
-    """Deliver the message, or say what became of it when it came first. Raises Problem."""
+async def deliver(
+    context: Context, couriers: Couriers, room: Room, submission: Submission, reader: Reader, line: bool
+) -> Outcome:
+    """Deliver the message, or say what became of it when it came first. Raises Problem.
+
+    A repeat is told that whether or not there is ``room`` for one more message.
+    """
     key = make_key(submission, context.wall(), context.limits)
     fields = (submission.publisher, submission.agent, key.key)
     id = derived_id(context.key_secret, *(field.encode() for field in fields), key.digest)
-    if submission.ttl == 0 and await _is_known(context, id):
-        return await Repeat(context, couriers.of(submission.agent), submission).of_one_in_mind(id)
     courier = couriers.of(submission.agent)
+    in_mind = courier.acks.has(id) or id in courier.line.entries
+    if not in_mind and (submission.ttl == 0 or room.lacks(submission)) and await _is_known(context, id):
+        return await Repeat(context, couriers.of(submission.agent), submission).of_one_in_mind(id)
+    courier = couriers.of(submission.agent)  # another may carry for the agent by now
     again = Repeat(context, courier, submission)
     if courier.acks.has(id):
         left = await again.wait_for_the_first(id, reader)
-        return await deliver(context, couriers, replace(submission, wait=left), reader, line)
+        return await deliver(context, couriers, room, replace(submission, wait=left), reader, line)
     if id in courier.line.entries:
         return await again.of_one_in_mind(id)
+    room.claim(submission)
     message = make_message(submission, id, context.wall(), context.limits)
     try:
         outcome: Deferred[Outcome] = Deferred()
@@ -51,7 +60,7 @@ async def deliver(context: Context, couriers: Couriers, submission: Submission, 
 
 
 async def _is_known(context: Context, id: str) -> bool:
-    """What is now or never may be impossible now and have been delivered before: that is what a repeat is told."""
+    """What would be refused now may have been delivered before: then a repeat is told that."""
     try:
         return await context.ledger.store.find(id) is not None
     except StoreUnavailable:

@@ -244,6 +244,38 @@ def test_when_no_more_keys_may_be_remembered_a_new_one_is_refused() -> None:
     assert floor.post().said == "queued:away"
 
 
+def test_a_repeat_is_told_what_is_true_although_the_queue_is_full() -> None:
+    """429 is never said of a message that was sent: nothing was kept, its publisher would think."""
+    floor = Floor(queue_count=1)
+    agent = floor.agent().register()
+    first = keyed(floor, wait=0)
+    assert (first.said, agent.messages()) == ("queued:sent", ["pay"])
+    assert (keyed(floor, wait=0).said, keyed(floor, "other", "l").said) == ("queued:silent", "queue-full")
+    agent.ack(first.id)
+    agent.leave()
+    floor.post(wait=0)
+    second = keyed(floor)
+    assert (second.said, replayed(second), second.id) == ("delivered", True, first.id)
+
+
+def test_while_the_first_waits_a_repeat_waits_too_although_the_queue_is_full() -> None:
+    floor = Floor(queue_count=1)
+    agent = floor.agent().register()
+    first, second = keyed(floor, wait=10), keyed(floor, wait=10)
+    assert (first.said, second.said) == ("waiting", "waiting")
+    agent.ack(*agent.ids())
+    assert (first.said, second.said) == ("delivered", "delivered")
+
+
+def test_a_key_that_a_full_queue_refused_is_not_remembered() -> None:
+    floor = Floor(queue_count=1)
+    queued = floor.post(wait=0)
+    assert keyed(floor).said == "queue-full"
+    floor.now(floor.hub.cancel(queued.id))
+    again = keyed(floor)
+    assert (again.said, replayed(again)) == ("queued:away", False)
+
+
 def test_a_repeat_on_its_way_into_the_store_lets_nothing_overtake_the_message_that_is_there() -> None:
     floor = Floor()
     for number in range(4):

@@ -51,6 +51,16 @@ def test_one_that_no_queue_could_hold_is_refused_and_drops_nothing() -> None:
     assert floor.queued() == [kept]
 
 
+def test_a_repeat_takes_nobodys_place() -> None:
+    floor = Dropping(queue_count=2)
+    first = floor.post("pay", key="k", wait=0)
+    floor.put(2)
+    again = floor.post("pay", key="k", wait=0)
+    floor.clock.advance(0)
+    assert (again.said, again.id) == ("queued:away", first.id)
+    assert (len(floor.queued()), floor.ended()) == (2, {})
+
+
 def test_what_is_in_flight_is_not_dropped() -> None:
     floor = Dropping(queue_count=3)
     agent = floor.agent().register(max_in_flight=2)
