@@ -163,7 +163,10 @@ class Hub:
             if not left() and not gone.called:
                 gone.callback(None)
 
-        self._context.crowd.when_empty = self._registry.when_empty = look
+        def soon() -> None:
+            self._context.clock.callLater(0, look)  # not now: the last who waited is just being told
+
+        self._context.crowd.when_empty = self._registry.when_empty = soon
         gone.addTimeout(seconds, self._context.clock, onTimeoutCancel=lambda _result, _seconds: None)
         await gone
 

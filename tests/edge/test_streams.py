@@ -386,6 +386,7 @@ def test_a_batch_whose_publisher_is_gone_holds_up_no_drain(relay: Relay) -> None
     relay.settle()
     assert agent.wire.closed is not None
     agent.conversation.lost(1001, True)
+    relay.settle()
     assert drained.called
     assert relay.store.find(agent.messages()[0]["id"]).result is not None
 

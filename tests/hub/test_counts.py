@@ -130,6 +130,7 @@ def test_a_drain_waits_for_lines_that_are_being_written() -> None:
     drained = floor.hub.drain()
     assert not drained.called
     floor.store.release()
+    floor.clock.advance(0)
     assert drained.called
     assert {became.reason for became in told.values()} == {Reason.DRAINING}
 

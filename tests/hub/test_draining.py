@@ -24,6 +24,7 @@ def hang_up(answer: Deferred[Outcome]) -> None:
 
 
 def sent_away(agent: Agent) -> bool:
+    agent.floor.clock.advance(0)
     return agent.wire.closed is not None and agent.wire.closed[0] == 1001
 
 
@@ -131,4 +132,16 @@ def test_what_was_saved_when_the_drain_began_and_is_now_or_never_does_not_wait()
     floor.hub.drain()
     floor.store.release()
     assert answer.said == "undeliverable"
+    assert sent_away(agent)
+
+
+def test_the_last_who_waits_is_answered_before_the_agents_are_sent_away() -> None:
+    """What is in flight may end with its session: then that is what would have to be said."""
+    floor = Floor()
+    agent = floor.agent().register()
+    order: list[bool] = []
+    begin(floor).addBoth(lambda _: order.append(agent.wire.closed is None))
+    floor.hub.drain()
+    agent.ack(*agent.ids())
+    assert order == [True]
     assert sent_away(agent)

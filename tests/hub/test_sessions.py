@@ -341,9 +341,11 @@ def test_a_drain_answers_who_waits_and_then_sends_the_agents_away() -> None:
     assert first.said == "waiting"
     agent.ack(*agent.ids())
     assert first.said == "delivered"
+    floor.clock.advance(0)
     assert agent.wire.closed is not None
     assert agent.wire.closed[0] == 1001
     agent.leave(1001)
+    floor.clock.advance(0)
     assert drained.called
 
 
