@@ -259,7 +259,7 @@ class World:
         self.ends.append(end)
         holder = next((other for other in self.ends if other.name == name and other.live), None)
         end.register(name, max_in_flight=window, **fields)
-        if end.live and holder is not None and end.asked in (holder.session, holder.took_over):
+        if end.live and holder is not None and end.asked in {holder.session, holder.took_over} - {""}:
             end.took_over = holder.session
         elif end.live and end.asked in self.given[name]:
             end.took_over = end.asked  # of one that was gone already
