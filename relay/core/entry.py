@@ -41,7 +41,7 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     saved: Saved = Saved.NO
     writes: int = 0  #: under way about it; each ends with ``Line.written``
     left: bool = False  #: by a session that is over, while the store does not have it as it is
-    sends: int = 0  #: in this session
+    sends: int = 0  #: in this session, since the agent last refused it
     pause: float | None = None  #: among the redelivery timers, with this delay in seconds
     topic: str | None = None
     replaced_by: str = ""  #: a newer message of its topic came while it was in flight: it is not sent again

@@ -140,9 +140,9 @@ class Line:
         self._spill()
 
     def rest(self, entry: Entry, trials: Trials) -> None:
-        """It is sent again, but not before ``trials.not_before``: after a nack."""
+        """It is sent again, but not before ``trials.not_before``: after a nack, which is no silence."""
         self.flying -= entry.phase is Phase.FLYING
-        entry.phase, entry.trials = Phase.RESTING, trials
+        entry.phase, entry.trials, entry.sends = Phase.RESTING, trials, 0
         self._time(entry)
 
     def _time(self, entry: Entry) -> None:

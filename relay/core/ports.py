@@ -349,7 +349,10 @@ class Floor(Protocol):
         """A message and what happened to it, at once, or (``wait`` seconds) when it has ended. None: not known."""
 
     def cancel(self, id: str) -> Awaitable[None]:
-        """Cancel a queued message. Raises Problem (``not-found``, ``too-late``)."""
+        """Cancel a queued message; done when that is durable.
+
+        Raises Problem (``not-found``, ``too-late``; ``store-unavailable``: it is not sent as long as this process runs).
+        """
 
     def queue(self, agent: str, *, after: int, limit: int) -> Awaitable[tuple[list[MessageView], int | None]]:
         """What is queued for an agent with its payloads, oldest first, behind the place ``after`` (0: from the first).
@@ -358,7 +361,10 @@ class Floor(Protocol):
         """
 
     def empty(self, agent: str) -> Awaitable[int]:
-        """Cancel what is queued for an agent, leaving what is sent. Returns how many."""
+        """Cancel what is queued for an agent, leaving what is sent. Returns how many, when that is durable.
+
+        Raises Problem (``store-unavailable``), perhaps when a part of it has been done.
+        """
 
     def disconnect(self, agent: str) -> bool:
         """Close the agent's session with 4005; False if there is none."""

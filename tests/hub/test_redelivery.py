@@ -32,6 +32,20 @@ def test_a_redelivery_counts_its_attempts() -> None:
     ]
 
 
+def test_after_a_nack_the_pauses_begin_anew() -> None:
+    """A nack is no silence: the agent had the message in its hands."""
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    floor.post(wait=0)
+    floor.pass_time(30)
+    agent.say("nack", id=agent.ids()[0], delay=0)
+    assert agent.messages() == [1]
+    floor.pass_time(9)
+    assert agent.messages() == []
+    floor.pass_time(1)
+    assert agent.messages() == [1]
+
+
 def test_an_agent_may_ask_for_no_redelivery_in_its_session() -> None:
     floor = Floor()
     agent = floor.agent().register(ack_wait=0)
