@@ -351,7 +351,7 @@ class Floor(Protocol):
     def cancel(self, id: str) -> Awaitable[None]:
         """Cancel a queued message; done when that is durable.
 
-        Raises Problem (``not-found``, ``too-late``; ``store-unavailable``: it is not sent as long as this process runs).
+        Raises Problem (``not-found``, ``too-late``, ``store-unavailable``: it is not sent, unless this process dies).
         """
 
     def queue(self, agent: str, *, after: int, limit: int) -> Awaitable[tuple[list[MessageView], int | None]]:

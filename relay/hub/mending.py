@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, FirstError, TimeoutError, gatherResults
 from twisted.logger import Logger
 
 from relay.core.entry import Entry, Phase, Saved
@@ -13,7 +15,8 @@ from relay.core.problems import Problem
 from relay.hub.context import Context
 from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
-from relay.hub.post import CALLBACKS_RETRY
+from relay.hub.ends import Then, nothing
+from relay.hub.post import CALLBACKS_RETRY, RECORD_SECONDS, STORE_RETRY
 from relay.hub.records import Records, unavailable, view_of_record
 
 SLICE = 1000  #: messages that are ended in one go
@@ -37,34 +40,60 @@ class Mending:
             raise Problem("too-late", "the message has ended")
         if not isinstance(found, Standing):
             raise Problem("not-found", "no message of that id is known here, or it is not queued yet")
-        courier = self._couriers.of(found.record.message.agent)
-        if not self._take_out(courier, id, Status.CANCELLED, "cancelled"):
+        done = self._cancel(self._couriers.of(found.record.message.agent), id, "cancelled")
+        if done is None or not await self._durable([done]):
             raise Problem("too-late", "the message is with its agent, or has ended")
-
-    def _take_out(self, courier: Courier, id: str, status: Status, reason: str) -> bool:
-        """End a message unless it is in flight. False if it is, or has ended."""
-        entry = courier.line.entries.get(id)
-        if entry is not None and entry.phase in (Phase.FLYING, Phase.ENDED):
-            return False
-        courier.end_unseen(id, status, reason)
-        return True
 
     async def empty(self, agent: str) -> int:
         """See ``Floor.empty``."""
         ended, after = 0, 0
-        store, before = self._context.ledger.store, self._context.last_place + 1
+        ledger, before = self._context.ledger, self._context.last_place + 1
         while True:
             try:
-                page = await store.page(agent, after, before, 0.0, SLICE, self._context.limits.page_bytes)
+                page = await ledger.store.page(agent, after, before, 0.0, SLICE, self._context.limits.page_bytes)
             except StoreUnavailable:
                 raise unavailable() from None
             courier = self._couriers.of(agent)
             ids = [record.message.id for record in page.records] + [id for _place, id, _due in page.delayed]
-            ended += sum(self._take_out(courier, id, Status.CANCELLED, "emptied") for id in ids)
+            with ledger.ends.together():
+                works = [self._cancel(courier, id, "emptied") for id in ids]
             courier.pump()
+            ended += await self._durable([done for done in works if done is not None])
             after = page.last
             if not page.more:
                 return ended
+
+    def _cancel(self, courier: Courier, id: str, reason: str) -> Deferred[bool] | None:
+        """Fires when that is durable, with whether there was anything to end; fails with StoreUnavailable.
+
+        None: it is in flight, or has ended. Whoever asks while it is being cancelled waits for the same.
+        """
+        ends = self._context.ledger.ends
+        done: Deferred[bool] = Deferred()
+        then = partial(_fire, done)
+        if ends.ending(courier.agent, id) is Status.CANCELLED:
+            ends.when_recorded(courier.agent, id, then)
+        elif not self._take_out(courier, id, Status.CANCELLED, reason, then):
+            return None
+        ends.when_refused(courier.agent, id, partial(_refuse, done))
+        return done
+
+    def _take_out(self, courier: Courier, id: str, status: Status, reason: str, then: Then = nothing) -> bool:
+        """End a message unless it is in flight. False if it is, or has ended."""
+        entry = courier.line.entries.get(id)
+        if entry is not None and entry.phase in (Phase.FLYING, Phase.ENDED):
+            return False
+        courier.end_unseen(id, status, reason, then=then)
+        return True
+
+    async def _durable(self, works: list[Deferred[bool]]) -> int:
+        """Wait for what ``_cancel`` gave: how many messages there were. Raises Problem."""
+        try:
+            had = await gatherResults(works, consumeErrors=True).addTimeout(RECORD_SECONDS, self._context.clock)
+        except (FirstError, TimeoutError):
+            detail = "it could not be made durable; it is tried again, but this process may end before"
+            raise Problem("store-unavailable", detail, retry_after=STORE_RETRY) from None
+        return sum(had)
 
     async def requeue(self, id: str) -> MessageView:
         """See ``Floor.requeue``."""
@@ -156,3 +185,13 @@ class Mending:
             pass  # said by the ledger; the next sweep finds the same
         finally:
             self._sweeping = False
+
+
+def _fire(done: Deferred[bool], had: bool) -> None:
+    if not done.called:  # it was refused before, or took too long
+        done.callback(had)
+
+
+def _refuse(done: Deferred[bool]) -> None:
+    if not done.called:
+        done.errback(StoreUnavailable("the end was not recorded"))

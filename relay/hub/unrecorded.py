@@ -20,14 +20,15 @@ AT_A_TIME = 1000  #: ends that could not be recorded and are tried again
 
 
 class Owed:
-    """An end that the store does not know yet."""
+    """An end that the store does not know yet. ``refused`` is called once, if it does not take it."""
 
-    __slots__ = ("end", "recorded", "size")
+    __slots__ = ("end", "recorded", "refused", "size")
 
     def __init__(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
         self.end = end
         self.size = size
         self.recorded = recorded
+        self.refused: list[Callable[[], object]] = []
 
 
 class Unrecorded:
@@ -94,6 +95,16 @@ class Unrecorded:
 
         owed.recorded = both
 
+    def when_refused(self, agent: str, id: str, refused: Callable[[], object]) -> None:
+        """Call that if the store does not take that end now: it is tried again, and may be lost with this process."""
+        owed = self._owed.get(agent, {}).get(id)
+        if owed is None:
+            return
+        if owed in self._failed:
+            refused()
+        else:
+            owed.refused.append(refused)
+
     def _record(self, owed: Sequence[Owed]) -> None:
         if owed:
             written = later(self._ledger.store.write_all([each.end for each in owed]))
@@ -103,6 +114,10 @@ class Unrecorded:
     def _not_recorded(self, failure: Failure, owed: Sequence[Owed]) -> Failure:
         if failure.check(StoreUnavailable):
             self._failed.update(dict.fromkeys(owed))
+            for each in owed:
+                told, each.refused = each.refused, []
+                for refused in told:
+                    refused()
         return self._ledger.took_not(failure)
 
     def _recorded(self, answers: Sequence[Depth | Kept | None], owed: Sequence[Owed]) -> None:

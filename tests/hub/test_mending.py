@@ -275,15 +275,51 @@ def test_nothing_known_cannot_be_cancelled() -> None:
     assert refused(floor, floor.hub.cancel("nonsense")) == "not-found"
 
 
-def test_a_cancelled_message_stays_cancelled_although_the_store_is_away() -> None:
+def test_cancelling_is_answered_when_it_is_durable() -> None:
     floor = Floor()
     answer = floor.post()
-    floor.store_fails()
-    floor.now(floor.hub.cancel(answer.id))
+    floor.store.hold(writes=True, reads=False)
+    asked, also = floor.asked(floor.hub.cancel(answer.id)), floor.asked(floor.hub.cancel(answer.id))
+    assert asked == also == []
+    floor.store.release()
+    assert asked == also == [None]
+    assert isinstance(floor.find(answer.id), Past)
+
+
+def test_a_cancel_that_the_store_does_not_take_is_not_claimed_and_done_as_soon_as_may_be() -> None:
+    floor = Floor()
+    answer = floor.post()
+    floor.store_fails(End)
+    for _ in range(2):
+        assert refused(floor, floor.hub.cancel(answer.id)) == "store-unavailable"
     floor.store.heal()
     floor.pass_time(2)
     assert floor.agent().register().messages() == []
     assert floor.look(answer.id).status is Status.CANCELLED
+    assert refused(floor, floor.hub.cancel(answer.id)) == "too-late"
+
+
+def test_a_cancel_that_the_store_does_not_answer_is_not_waited_for_for_ever() -> None:
+    floor = Floor()
+    answer = floor.post()
+    floor.store.hold(writes=True, reads=False)
+    asked = floor.asked(floor.hub.cancel(answer.id))
+    floor.pass_time(5)
+    assert [problem.word for problem in asked] == ["store-unavailable"]
+    floor.store.release()
+    assert floor.look(answer.id).status is Status.CANCELLED
+    assert len(floor.clock.getDelayedCalls()) == 1
+
+
+def test_what_was_replaced_on_its_way_into_the_store_is_not_cancelled() -> None:
+    floor = Floor()
+    first = floor.post(topic="t")
+    floor.store.hold(writes=True, reads=False)
+    floor.post(topic="t")
+    asked = floor.asked(floor.hub.cancel(first.id))
+    floor.store.release()
+    assert [problem.word for problem in asked] == ["too-late"]
+    assert floor.look(first.id).status is Status.REPLACED
 
 
 # -- the queue
@@ -346,6 +382,28 @@ def test_a_queue_that_cannot_be_read_is_not_emptied() -> None:
     floor.store.heal()
     floor.pass_time(1)
     assert len(floor.queued()) == 1
+
+
+def test_emptying_is_answered_when_it_is_durable() -> None:
+    floor = Floor()
+    answers = [floor.post() for _ in range(3)]
+    floor.store.hold(writes=True, reads=False)
+    asked, also = floor.asked(floor.hub.empty("desk-1")), floor.asked(floor.hub.cancel(answers[1].id))
+    assert asked == also == []
+    floor.store.release()
+    assert (asked, also) == ([3], [None])
+
+
+def test_emptying_what_the_store_does_not_take_is_not_claimed_and_done_as_soon_as_may_be() -> None:
+    floor = Floor()
+    ids = [floor.post().id for _ in range(3)]
+    floor.store_fails(End)
+    assert refused(floor, floor.hub.empty("desk-1")) == "store-unavailable"
+    assert floor.queued() == ids
+    floor.store.heal()
+    assert floor.agent().register().messages() == []
+    floor.pass_time(2)
+    assert floor.queued() == []
 
 
 # -- dead letters

@@ -6,7 +6,7 @@ The world keeps its own books, of what was said on the wires and in the answers 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, cast
 
@@ -433,12 +433,44 @@ class World:
 
     def cancel(self, id: str) -> None:
         self.by_id[id].cancelled = True
-        self.asked(self.floor.hub.cancel(id))
+
+        def cancelled(_: None) -> None:
+            found = self.store.known(id)
+            self.demand(
+                isinstance(found, Past) and found.status is Status.CANCELLED, "cancelled, and it is not durable"
+            )
+
+        self._mended(self.floor.hub.cancel(id), cancelled)
 
     def empty(self, name: str) -> None:
+        waiting = [p for p in self.parcels if p.submission.agent == name and not p.sent and self._is_queued(p)]
         for parcel in self.parcels:
             parcel.cancelled = parcel.cancelled or parcel.submission.agent == name
-        self.asked(self.floor.hub.empty(name))
+
+        def emptied(count: int) -> None:
+            left = [parcel.number for parcel in waiting if not parcel.sent and self._is_queued(parcel)]
+            self.demand(not left, f"emptied, and {left} are queued")
+            self.demand(count <= len(self.parcels), "more were cancelled than there are")
+
+        self._mended(self.floor.hub.empty(name), emptied)
+
+    def _mended(self, work: Any, then: Callable[[Any], None]) -> None:
+        """What an operator hears is durable."""
+        hub = self.floor.hub
+
+        def done(answer: Any) -> None:
+            if self.floor.hub is hub:
+                then(answer)
+
+        def refused(failure: Any) -> None:
+            assert isinstance(failure.value, Problem), failure.getTraceback()
+            self.demand(failure.value.word in ("too-late", "not-found", "store-unavailable"), "a cancel was refused")
+
+        answer = Deferred.fromCoroutine(wait_for(work)).addCallbacks(done, refused)
+        answer.addErrback(lambda failure: self.failures.found.append(failure.getTraceback()))
+
+    def _is_queued(self, parcel: Parcel) -> bool:
+        return parcel.id is not None and isinstance(self.store.known(parcel.id), Standing)
 
     def look(self, id: str, wait: float) -> None:
         """What is said of a message is true."""
@@ -530,8 +562,8 @@ class World:
         self.shelves.remove()
 
 
-async def wait_for(work: Any) -> None:
-    await work
+async def wait_for(work: Any) -> Any:
+    return await work
 
 
 def _fire(work: Deferred[Outcome], became: Outcome | Problem) -> None:
