@@ -124,9 +124,10 @@ class End(Agent):
         return resend_pause(self.ack_wait, self.outstanding[id].sends) if self.ack_wait else float("inf")
 
     def blame(self) -> None:
-        """It broke: that may count against what was in flight."""
-        for id in self.outstanding:
-            self.world.by_id[id].bad += 1
+        """It broke: that may count against what was in flight, if it was alone."""
+        if len(self.outstanding) == 1:
+            for id in self.outstanding:
+                self.world.by_id[id].bad += 1
 
     def end(self, code: int | None, by_relay: bool = False) -> None:
         if not self.lost and not self.wire.aborted:
