@@ -20,6 +20,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from relay.core.tokenfile import TokenEntry, digest_of, with_token
 from relay.edge import openapi
 from tests.e2e.door import get, post, request
 from tests.e2e.support import Daemon
@@ -42,19 +43,36 @@ CALLS = {
     if method != "parameters"
 }
 TRIED = sorted(set(CALLS) - ELSEWHERE)
+ROLES: dict[str, dict[str, Any]] = {
+    "publisher": {"publish": ("*",)},
+    "agent": {"agent": ("*",)},
+    "admin": {"admin": True},
+    "all": {"publish": ("*",), "agent": ("*",), "admin": True},
+    "narrow": {"publish": ("0*",), "agent": ("0*",)},
+}
 
 
-def put(relay: Daemon, case: Case[Any]) -> None:
+def put(relay: Daemon, case: Case[Any], role: str | None) -> None:
     """Send it and check the answer. Nothing here waits for an agent that does not come."""
     if "next" in case.path:
         case.query = {**(case.query or {}), "wait": "0"}
-    answer = case.call(base_url=relay.url, timeout=20)
+    answer = case.call(base_url=relay.url, timeout=20, headers=bearer(role))
     case.validate_response(answer, checks=CHECKS)
+    assert role is None or answer.status_code != 401, answer.text
     # What is now or never, and for an agent that is away, cannot be delivered: that is an answer and no failure.
     assert answer.status_code < 500 or answer.json()["type"] == "/problems/undeliverable", answer.text
 
 
-def tried(relay: Daemon, name: str, mode: GenerationMode, examples: int) -> None:
+def bearer(role: str | None) -> dict[str, str]:
+    """Agents that called ``next`` are here for a minute: nobody waits for their ACKs."""
+    return {} if role is None else {"Authorization": f"Bearer {token_of(role)}", "Prefer": "wait=0"}
+
+
+def token_of(role: str) -> str:
+    return f"the-token-of-{role}".ljust(43, "0")
+
+
+def tried(relay: Daemon, name: str, mode: GenerationMode, examples: int, role: str | None = None) -> None:
     path, method = CALLS[name]
     operation = schemathesis.openapi.from_dict(DOCUMENT)[path][method]
 
@@ -68,7 +86,7 @@ def tried(relay: Daemon, name: str, mode: GenerationMode, examples: int) -> None
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def each(case: Case[Any]) -> None:
-        put(relay, case)
+        put(relay, case, role)
 
     each()
 
@@ -91,9 +109,12 @@ def test_much_of_what_the_document_allows_is_answered_as_it_says(shared: Daemon,
 
 @pytest.fixture(scope="module")
 def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A relay that asks for tokens, and has none to give."""
+    """A relay that asks for tokens, and knows one of each role."""
     folder = tmp_path_factory.mktemp("asking")
-    (folder / "auth.toml").write_text("")
+    tokens = ""
+    for role, scopes in ROLES.items():
+        tokens = with_token(tokens, TokenEntry(role, digest_of(token_of(role)), **scopes))
+    (folder / "auth.toml").write_text(tokens)
     (folder / "auth.toml").chmod(0o600)
     with Daemon(folder, "--auth-file", "auth.toml") as daemon:
         yield daemon
@@ -109,6 +130,24 @@ def test_without_a_token_every_call_is_answered_as_the_document_says(asking: Dae
     answer = case.call(base_url=asking.url, timeout=20)
     case.validate_response(answer, checks=CHECKS)
     assert (answer.status_code == 401) == (name not in open_to_all), answer.text
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", [name for name in TRIED if name not in {"health", "readiness", "openapi"}])
+def test_with_a_token_of_each_role_every_call_is_answered_as_the_document_says(
+    asking: Daemon, name: str, role: str
+) -> None:
+    tried(asking, name, GenerationMode.POSITIVE, 1, role)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("name", [name for name in TRIED if name not in {"health", "readiness", "openapi"}])
+def test_much_with_a_token_of_each_role_is_answered_as_the_document_says(
+    asking: Daemon, name: str, role: str, mode: GenerationMode
+) -> None:
+    tried(asking, name, mode, 100, role)
 
 
 def exactly(relay: Daemon, name: str, *, body: Any = None, query: dict[str, str] | None = None, **path: str) -> Any:
