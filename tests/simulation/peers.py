@@ -61,7 +61,7 @@ class Line(Wire):
             super().send(frame)
             said = self.frames[-1]
             if said["type"] == "registered":
-                self.end.world.given[self.end.name].add(said["session"])
+                self.end.world.was_registered(self.end, said["session"])
             for item in said.get("messages", [said]):
                 if item.get("type") == "message":
                     self.end.world.arrived(self.end, item)

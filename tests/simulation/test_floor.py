@@ -62,6 +62,16 @@ def named(machine: FloorMachine) -> bool:
     return any(parcel.id is not None for parcel in machine.world.parcels)
 
 
+def buried(machine: FloorMachine) -> bool:
+    """Did anything end that may be a dead letter? What the store has of it is asked for by the rule alone."""
+    return any(end in ("expired", "rejected", "dead") for end in machine.world.over.values())
+
+
+def topical(machine: FloorMachine) -> bool:
+    """Is anything in flight that may be replaced?"""
+    return bool(machine.world.topics_in_flight())
+
+
 def moody(machine: FloorMachine) -> bool:
     return not machine.world.store.calm
 
@@ -70,9 +80,11 @@ class FloorMachine(RuleBasedStateMachine):
     kind = "memory"
     world: World
 
-    @initialize(here=st.booleans(), window=windows)
-    def begin(self, here: bool, window: int) -> None:
+    @initialize(here=st.booleans(), window=windows, between=st.booleans())
+    def begin(self, here: bool, window: int, between: bool) -> None:
         self.world = World(self.kind)
+        if between:
+            self.world.pass_time(0.5)  # what happens at full seconds is then between two beats of the heart
         if here:
             self.world.connect(NAMES[0], window)
 
@@ -102,12 +114,27 @@ class FloorMachine(RuleBasedStateMachine):
         respond_async=st.booleans(),
         ttl=st.sampled_from([None, None, None, None, 0.0, 1.0, 4.0, 40.0]),
         topic=st.sampled_from([None, None, "t", "u"]),
-        key=st.sampled_from([None, None, "k", "l"]),
+        key=st.sampled_from([None, None, None, "k", "l", "new"]),
         size=st.sampled_from([0, 0, 0, 600]),
         line=st.sampled_from([False, False, True]),
     )
     def post(self, ttl: float | None, respond_async: bool, **fields: Any) -> None:
         self.world.post(ttl=ttl, respond_async=respond_async and ttl != 0, **fields)
+
+    @precondition(topical)
+    @rule(number=which, wait=st.sampled_from([0.0, 5.0]))
+    def replace_one_in_flight(self, number: int, wait: float) -> None:
+        found = self.world.topics_in_flight()
+        agent, topic = found[number % len(found)]
+        self.world.post(agent=agent, topic=topic, wait=wait)
+
+    @precondition(someone)
+    @rule(number=which)
+    def post_behind_one_that_is_saved_first(self, number: int) -> None:
+        agent = self.end(number).name
+        self.world.store.holding = (True, False)
+        self.world.post(agent=agent, wait=5.0, key="new")
+        self.world.post(agent=agent, wait=5.0)
 
     @rule(agent=names, count=st.integers(2, 5), ttl=st.sampled_from([None, None, 4.0]))
     def post_some(self, agent: str, count: int, ttl: float | None) -> None:
@@ -163,6 +190,21 @@ class FloorMachine(RuleBasedStateMachine):
         end = self.end(number)
         session = {"own": end.session, "taken over": end.took_over, "wrong": "wrong"}[which]
         self.world.resume(end, window, session or "wrong", **fields)
+
+    @precondition(someone)
+    @rule(number=which, window=windows)
+    def resume_twice(self, number: int, window: int) -> None:
+        """What it was answered was lost: it comes again by the name that it knows."""
+        end = self.end(number)
+        again = self.world.resume(end, window, end.session)
+        if again.live:
+            self.world.resume(again, window, end.session)
+
+    @precondition(someone)
+    @rule(number=which, window=windows)
+    def break_each_time(self, number: int, window: int) -> None:
+        """A poisonous message, or a bad machine."""
+        self.world.break_each_time(self.end(number), window)
 
     @precondition(someone)
     @rule(number=which, code=st.sampled_from([1000, 1001, 1011, None]))
@@ -283,17 +325,17 @@ class FloorMachine(RuleBasedStateMachine):
     def disconnect(self, name: str) -> None:
         self.world.floor.hub.disconnect(name)
 
-    @precondition(lambda self: self.world.store.calm and self.world.letters())
+    @precondition(lambda self: self.world.store.calm and buried(self))
     @rule(number=which)
     def requeue(self, number: int) -> None:
-        letters = self.world.letters()
-        self.world.requeue(letters[number % len(letters)].past.id)
+        if letters := self.world.letters():
+            self.world.requeue(letters[number % len(letters)].past.id)
 
-    @precondition(lambda self: self.world.letters())
+    @precondition(buried)
     @rule(number=which)
     def discard(self, number: int) -> None:
-        letters = self.world.letters()
-        self.world.asked(self.world.floor.hub.discard(letters[number % len(letters)].past.id))
+        if letters := self.world.letters():
+            self.world.asked(self.world.floor.hub.discard(letters[number % len(letters)].past.id))
 
     @precondition(named)
     @rule(number=which, wait=st.sampled_from([0.0, 10.0]))

@@ -71,6 +71,7 @@ class World:
         self.wrong: list[str] = []
         globalLogPublisher.addObserver(self.failures)
         self._posting: Parcel | None = None
+        self._replaced: End | None = None  #: the last one, until another has its place
         self._together: list[tuple[Parcel, Deferred[Outcome]]] | None = None
         self._graves: list[object] = []
         self._listen()
@@ -89,6 +90,8 @@ class World:
 
     def post(self, *, line: bool = False, **fields: Any) -> Parcel:
         number = len(self.parcels) + 1
+        if fields.get("key") == "new":
+            fields["key"] = f"new-{number}"
         body = json.dumps({"n": number, "to": fields["agent"], "x": "x" * fields.pop("size", 0)}).encode()
         parcel = Parcel(
             number, number, Submission(payload=body, content_type="application/json", form=Form.JSON, **fields)
@@ -257,26 +260,43 @@ class World:
         end.ack_wait = fields.get("ack_wait", ACK_WAIT)
         end.asked = fields.get("resume", "")
         self.ends.append(end)
-        holder = next((other for other in self.ends if other.name == name and other.live), None)
         end.register(name, max_in_flight=window, **fields)
-        if end.live and holder is not None and end.asked in {holder.session, holder.took_over} - {""}:
-            end.took_over = holder.session
-        elif end.live and end.asked in self.given[name]:
-            end.took_over = end.asked  # of one that was gone already
         return end
 
-    def resume(self, holder: End, window: int, session: str, **fields: Any) -> None:
+    def resume(self, holder: End, window: int, session: str, **fields: Any) -> End:
         """Come back with the name of the holder's session, or of the one that it took over: that is let in at once."""
         right = holder.live and session in {holder.session, holder.took_over} - {""}
         end = self.connect(holder.name, window, resume=session, **fields)
         if right and self.floor.hub._context.ledger.up:
-            end.took_over = holder.session
             self.demand(end.live or end.wire.closed is not None, "who resumes had to wait")
             self.demand(holder.replaced, "the holder was not told that it is replaced")
+        return end
+
+    def break_each_time(self, end: End, window: int) -> None:
+        """It breaks as soon as it has got something, and comes back later, as often as a message may fail."""
+        for _ in range(LIMITS["redeliveries"]):
+            self.crash(end)
+            self.floor.clock.advance(LIMITS["redelivery_age"] / 2)
+            end = self.connect(end.name, window)
+
+    def topics_in_flight(self) -> list[tuple[str, str]]:
+        """Agent and topic of what agents have and said nothing of."""
+        flying = [self.by_id[id].submission for end in self.ends if end.live for id in end.outstanding]
+        return [(each.agent, each.topic) for each in flying if each.topic is not None]
+
+    def was_registered(self, end: End, session: str) -> None:
+        """A session began, perhaps long after it was asked for. Whose place does it have?"""
+        before, self._replaced = self._replaced, None
+        if before is not None and end.asked in {before.session, before.took_over} - {""}:
+            end.took_over = before.session
+        elif end.asked in self.given[end.name]:
+            end.took_over = end.asked  # of one that was gone already
+        self.given[end.name].add(session)
 
     def was_closed(self, end: End, code: int) -> None:
         """The relay sent a close."""
         if code == Close.REPLACED:
+            self._replaced = end
             ghost = end.wire.kind == "poll" and not end.answers_pings
             known = {end.session, end.took_over} | ({end.asked} & self.given[end.name])
             asked = {other.asked for other in self.ends if other is not end and other.asked}
