@@ -67,11 +67,6 @@ def buried(machine: FloorMachine) -> bool:
     return any(end in ("expired", "rejected", "dead") for end in machine.world.over.values())
 
 
-def topical(machine: FloorMachine) -> bool:
-    """Is anything in flight that may be replaced?"""
-    return bool(machine.world.topics_in_flight())
-
-
 def moody(machine: FloorMachine) -> bool:
     return not machine.world.store.calm
 
@@ -121,12 +116,12 @@ class FloorMachine(RuleBasedStateMachine):
     def post(self, ttl: float | None, respond_async: bool, **fields: Any) -> None:
         self.world.post(ttl=ttl, respond_async=respond_async and ttl != 0, **fields)
 
-    @precondition(topical)
-    @rule(number=which, wait=st.sampled_from([0.0, 5.0]))
-    def replace_one_in_flight(self, number: int, wait: float) -> None:
-        found = self.world.topics_in_flight()
-        agent, topic = found[number % len(found)]
-        self.world.post(agent=agent, topic=topic, wait=wait)
+    @precondition(someone)
+    @rule(number=which, wait=st.sampled_from([0.0, 0.0, 5.0]))
+    def replace_what_may_be_in_flight(self, number: int, wait: float) -> None:
+        agent = self.end(number).name
+        self.world.post(agent=agent, topic="t", wait=0.0)
+        self.world.post(agent=agent, topic="t", wait=wait)
 
     @precondition(someone)
     @rule(number=which)
@@ -201,10 +196,10 @@ class FloorMachine(RuleBasedStateMachine):
             self.world.resume(again, window, end.session)
 
     @precondition(someone)
-    @rule(number=which, window=windows)
-    def break_each_time(self, number: int, window: int) -> None:
-        """A poisonous message, or a bad machine."""
-        self.world.break_each_time(self.end(number), window)
+    @rule(number=which, window=windows, orderly=st.booleans())
+    def end_each_time(self, number: int, window: int, orderly: bool) -> None:
+        """A poisonous message, or a bad machine; or an agent that takes a look and goes."""
+        self.world.end_each_time(self.end(number), window, orderly)
 
     @precondition(someone)
     @rule(number=which, code=st.sampled_from([1000, 1001, 1011, None]))

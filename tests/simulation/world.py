@@ -272,17 +272,12 @@ class World:
             self.demand(holder.replaced, "the holder was not told that it is replaced")
         return end
 
-    def break_each_time(self, end: End, window: int) -> None:
-        """It breaks as soon as it has got something, and comes back later, as often as a message may fail."""
+    def end_each_time(self, end: End, window: int, orderly: bool) -> None:
+        """It ends as soon as it has got something, and comes back later, as often as a message may fail."""
         for _ in range(LIMITS["redeliveries"]):
-            self.crash(end)
+            end.end(1000) if orderly else self.crash(end)
             self.floor.clock.advance(LIMITS["redelivery_age"] / 2)
             end = self.connect(end.name, window)
-
-    def topics_in_flight(self) -> list[tuple[str, str]]:
-        """Agent and topic of what agents have and said nothing of."""
-        flying = [self.by_id[id].submission for end in self.ends if end.live for id in end.outstanding]
-        return [(each.agent, each.topic) for each in flying if each.topic is not None]
 
     def was_registered(self, end: End, session: str) -> None:
         """A session began, perhaps long after it was asked for. Whose place does it have?"""
