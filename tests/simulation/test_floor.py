@@ -160,6 +160,12 @@ class FloorMachine(RuleBasedStateMachine):
         parcel = keyed[-1 - number % len(keyed)]
         self.world.repeat(parcel, replace(parcel.submission, wait=wait))
 
+    @precondition(lambda self: self.world.store.calm and self.world.keyed_and_sent())
+    @rule(number=which)
+    def repeat_at_a_full_queue(self, number: int) -> None:
+        sent = self.world.keyed_and_sent()
+        self.world.repeat_at_a_full_queue(sent[-1 - number % len(sent)])
+
     # -- agents
 
     @rule(
@@ -305,8 +311,10 @@ class FloorMachine(RuleBasedStateMachine):
     # -- operators
 
     @precondition(named)
-    @rule(number=which)
-    def cancel(self, number: int) -> None:
+    @rule(number=which, slowly=st.booleans())
+    def cancel(self, number: int, slowly: bool) -> None:
+        if slowly:
+            self.world.store.holding = (True, self.world.store.holding[1])
         known = [parcel.id for parcel in self.world.parcels if parcel.id is not None]
         self.world.cancel(known[-1 - number % len(known)])
 
@@ -321,10 +329,10 @@ class FloorMachine(RuleBasedStateMachine):
         self.world.floor.hub.disconnect(name)
 
     @precondition(lambda self: self.world.store.calm and buried(self))
-    @rule(number=which)
-    def requeue(self, number: int) -> None:
+    @rule(number=which, times=st.sampled_from([1, 2]))
+    def requeue(self, number: int, times: int) -> None:
         if letters := self.world.letters():
-            self.world.requeue(letters[number % len(letters)].past.id)
+            self.world.requeue(letters[number % len(letters)].past.id, times=times)
 
     @precondition(buried)
     @rule(number=which)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, cast
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
@@ -122,6 +123,17 @@ class World:
         if not parcel.sent and not any(answer.outcome for answer in parcel.answers):
             parcel.moved = True
         self._submit(parcel, submission)
+
+    def keyed_and_sent(self) -> list[Parcel]:
+        return [parcel for parcel in self.parcels if parcel.submission.key is not None and parcel.sent]
+
+    def repeat_at_a_full_queue(self, parcel: Parcel) -> None:
+        """Whatever is said of it, that is not 429."""
+        agent = parcel.submission.agent
+        for _ in range(LIMITS["queue_count"] - self._held(agent)):
+            self.post(agent=agent, wait=0.0)
+        self.repeat(parcel, replace(parcel.submission, wait=0.0))
+        self.empty(agent)
 
     def _doubted(self, agent: str) -> bool:
         """Is it asked for a sign of life? Then nobody waits for its ACKs."""
@@ -432,12 +444,17 @@ class World:
             assert isinstance(answer[0], Problem), repr(answer[0])
         return answer
 
-    def requeue(self, id: str) -> None:
+    def requeue(self, id: str, *, times: int = 1) -> None:
+        """Several operators may have the same idea at the same time."""
         parcel, was = self.by_id[id], self.over.pop(id, None)
         parcel.sent, parcel.superseded, parcel.acked, parcel.cancelled = False, False, False, False
         old, parcel.order = parcel.order, max(each.order for each in self.parcels) + 0.001
         parcel.bad, parcel.moved = 0, True
-        answer = self.asked(self.floor.hub.requeue(id))
+        self.store.holding = (times > 1, False)
+        answer, *others = [self.asked(self.floor.hub.requeue(id)) for _ in range(times)]
+        self.store.heal()
+        for other in others:
+            self.demand(bool(other) and isinstance(other[0], Problem), "a letter was requeued twice")
         if not answer or isinstance(answer[0], Problem):
             parcel.order = old
             if was is not None:
