@@ -502,7 +502,9 @@ class World:
         answer.addErrback(lambda failure: self.failures.found.append(failure.getTraceback()))
 
     def _is_queued(self, parcel: Parcel) -> bool:
-        return parcel.id is not None and isinstance(self.store.known(parcel.id), Standing)
+        """Does the store have it to be sent? What has expired may be ending, and is not sent any more."""
+        found = None if parcel.id is None else self.store.known(parcel.id)
+        return isinstance(found, Standing) and found.record.message.expires_at > self.now
 
     def look(self, id: str, wait: float) -> None:
         """What is said of a message is true."""
