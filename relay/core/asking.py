@@ -70,7 +70,7 @@ def headers(given: Iterable[tuple[str, str]], limits: Limits) -> tuple[tuple[str
     size = 0
     for name, value in given:
         if not NAME.fullmatch(name):
-            raise Problem("invalid-header", f"{name[:40]!r} is not the name of a header in lower case")
+            raise Problem("invalid-header", f"{name[:40]!r} is not the name of a header")
         if name in found:
             raise Problem("invalid-header", f"the header {name} was given twice")
         if not value.isprintable():

@@ -42,9 +42,7 @@ def read(content_types: Sequence[str], body: bytes) -> tuple[Form, str]:
     if len(content_types) > 1:
         raise Problem("invalid-header", "Content-Type was given more than once")
     content_type = content_types[0]
-    if len(content_type) > MOST:
-        raise _not_a_type()
-    form, charset = _form(content_type)
+    form, charset = check_type(content_type)
     if form is Form.JSON:
         _check_json(body)
     elif form is Form.TEXT:
@@ -52,9 +50,16 @@ def read(content_types: Sequence[str], body: bytes) -> tuple[Form, str]:
     return form, content_type
 
 
+def check_type(content_type: str) -> tuple[Form, str]:
+    """What a body of that type should be, and in which charset a text is. Raises Problem (``invalid-header``)."""
+    if len(content_type) > MOST:
+        raise _not_a_type()
+    return _form(content_type)
+
+
 @lru_cache(maxsize=256)
 def _form(content_type: str) -> tuple[Form, str]:
-    """What a body of that type should be, and in which charset a text is. Few types come again and again."""
+    """Few types come again and again."""
     match = _MEDIA_TYPE.fullmatch(content_type)
     if match is None:
         raise _not_a_type()

@@ -17,7 +17,6 @@ from relay.core.problems import Problem
 
 LONGEST_REF: Final = 64
 DEEPEST: Final = 128
-LONGEST_CONTENT_TYPE: Final = 255
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -121,11 +120,16 @@ def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, ho
         respond_async=line.respond_async,
         ttl=ttl,
         topic=None if line.topic is None else asking.topic(line.topic),
-        headers=asking.headers(line.headers.items(), limits) if line.headers else (),
+        headers=_headers(line.headers, limits) if line.headers else (),
         key=None if line.idempotency_key is None else asking.key(line.idempotency_key),
         callback=None if line.callback_url is None else asking.callback(line.callback_url, hosts),
         publisher=publisher,
     )
+
+
+def _headers(given: dict[str, str], limits: Limits) -> tuple[tuple[str, str], ...]:
+    """As over HTTP their names have no case."""
+    return asking.headers(((name.lower(), value) for name, value in given.items()), limits)
 
 
 def _complaint(data: bytes, error: msgspec.DecodeError) -> str:
@@ -146,9 +150,9 @@ def _ttl(seconds: int, limits: Limits) -> float:
 def _payload(line: Line) -> tuple[Form, str, bytes]:
     """Form, content type and bytes: the JSON slice as it came, or what ``encoding`` decodes to."""
     content_type = line.content_type
-    if content_type is not None and (len(content_type) > LONGEST_CONTENT_TYPE or not content_type.isprintable()):
-        raise Problem("invalid-header", f"'content_type' must be printable and at most {LONGEST_CONTENT_TYPE} long")
     if line.encoding is None:
+        if content_type is not None:
+            payload.check_type(content_type)
         return Form.JSON, content_type or "application/json", bytes(line.payload)
     if line.encoding != "base64":
         raise Problem("invalid-json", "'encoding' must be 'base64' or left out")
@@ -156,5 +160,5 @@ def _payload(line: Line) -> tuple[Form, str, bytes]:
         body = base64.b64decode(msgspec.json.decode(line.payload, type=str), validate=True)
     except (msgspec.DecodeError, binascii.Error, ValueError):
         raise Problem("invalid-json", "'payload' is not base64 (RFC 4648 section 4)") from None
-    form, content_type = payload.read([content_type or "application/octet-stream"], body)
+    form, content_type = payload.read(["application/octet-stream" if content_type is None else content_type], body)
     return form, content_type, body

@@ -14,6 +14,9 @@ from relay.core.problems import Problem
 
 Header = tuple[bytes, bytes]
 
+#: The words of the table of protocol 1.1 that are problems: with them a message ended.
+ENDS: Final = frozenset({"rejected", "undeliverable", "replaced", "ended"})
+
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
 
@@ -55,16 +58,16 @@ def of_problem(problem: Problem, *headers: Header) -> Answer:
         headers += ((b"Retry-After", b"%d" % retry_after),)
     if problem.word == "unauthenticated":
         headers += ((b"WWW-Authenticate", b"Bearer"),)
-    if (ended := problem.fields.get("ended")) is not None:
-        headers += ((b"Relay-Status", str(ended).encode("ascii")),)
+    if problem.word in ENDS and "id" in problem.fields:
+        headers += ((b"Relay-Status", str(problem.fields.get("ended", problem.word)).encode("ascii")),)
     if problem.replay:
         headers += ((b"Idempotent-Replay", b"true"),)
     body = msgspec.json.encode(problem.members())
     return Answer(problem.status, ((b"Content-Type", PROBLEM_JSON), *headers), body, problem.limit)
 
 
-def of_outcome(outcome: Outcome, applied: str) -> Answer:
-    """What became of a message (protocol 1.1). ``applied`` is the value of ``Preference-Applied``, if there is one."""
+def of_outcome(outcome: Outcome, *more: Header) -> Answer:
+    """What became of a message (protocol 1.1). ``more`` are further headers."""
     members: dict[str, Any] = {
         "id": outcome.id,
         "agent": outcome.agent,
@@ -81,8 +84,7 @@ def of_outcome(outcome: Outcome, applied: str) -> Answer:
         (b"Location", b"/v1/messages/" + outcome.id.encode("ascii")),
         (b"Relay-Status", outcome.status.encode("ascii")),
     ]
-    if applied:
-        headers.append((b"Preference-Applied", applied.encode("ascii")))
+    headers += more
     if outcome.ttl is not None:
         headers.append((b"TTL", b"%d" % outcome.ttl))
     if outcome.replay:

@@ -56,15 +56,18 @@ def _once(request: DoorRequest, name: str) -> str | None:
 
 
 def _given(request: DoorRequest, passed_on: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """What the agent is given, name by name: a header that was given twice comes twice."""
+    """What the agent is given, name by name.
+
+    A publisher's own header that was given twice comes twice, and is refused. Others' are no reason to refuse a
+    message: several of a name are one list, as they are for everybody else on the way (RFC 9110 section 5.3).
+    """
     for raw, values in request.requestHeaders.getAllRawHeaders():
         name = raw.decode("latin-1").lower()
         if name.startswith(META):
-            name = name.removeprefix(META)
-        elif name not in TRACING and name not in passed_on:
-            continue
-        for value in values:
-            yield name, _text(name, value)
+            for value in values:
+                yield name.removeprefix(META), _text(name, value)
+        elif name in TRACING or name in passed_on:
+            yield name, _text(name, b", ".join(values))
 
 
 def _text(name: str, value: bytes) -> str:

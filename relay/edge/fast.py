@@ -237,7 +237,7 @@ class FastChannel(DoorChannel):
 
     def _decided(self, outcome: Outcome, post: FastPost) -> None:
         if outcome.status != "delivered":
-            self._answer(post, of_outcome(outcome, ""))
+            self._answer(post, of_outcome(outcome))
         elif not post.gone:
             self._write(post, delivered(outcome, self.site.date(), self.hardening))
 

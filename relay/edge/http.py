@@ -74,29 +74,20 @@ class HttpDoor:
 
     @app.route("/v1/agents/<segment:agent>/messages", methods=["POST"])
     async def submit(self, request: DoorRequest, agent: str) -> bytes:
-        agent = query.agent_id(agent)
-        limits, passed_on = self._limits, self._pass_headers
-        preference = prefer.read(request.values(b"prefer"), default=self._ack_timeout, most=limits.wait_max)
-        wish = asked.read(
-            request, limits, hosts=self._callback_hosts, passed_on=passed_on, respond_async=preference.respond_async
-        )
-        form, content_type = payload.read(request.values(b"content-type"), request.body)
-        submission = Submission(
-            agent=agent,
-            payload=request.body,
-            content_type=content_type,
-            form=form,
-            wait=preference.wait,
-            respond_async=preference.respond_async,
-            ttl=wish.ttl,
-            topic=wish.topic,
-            headers=wish.headers,
-            key=wish.key,
-            callback=wish.callback,
-            publisher=request.grant.name,
-        )
-        outcome = await later(self._hub.submit(submission))  # Klein cancels it when the client hangs up
-        return request.prepare(of_outcome(outcome, preference.applied))
+        agent, most = query.agent_id(agent), self._limits.wait_max
+        preference = prefer.read(request.values(b"prefer"), default=self._ack_timeout, most=most)
+        hosts, passed_on = self._callback_hosts, self._pass_headers
+        submission = read_message(request, agent, preference, self._limits, hosts=hosts, passed_on=passed_on)
+        try:
+            outcome = await later(self._hub.submit(submission))  # Klein cancels it when the client hangs up
+        except Problem as problem:
+            return request.prepare(of_problem(problem, *preference.headers))
+        return request.prepare(of_outcome(outcome, *preference.headers))
+
+    @app.route("/v1/messages", methods=["POST"])
+    def batch(self, request: DoorRequest) -> bytes:
+        """Known to the router so that it can say what this path takes: a batch is fed and answered as it comes."""
+        raise AssertionError("a batch reached the router")
 
     # -- agents
 
@@ -154,8 +145,7 @@ class HttpDoor:
             request.site.access.hold(request, request.channel.abort)
             waited: MessageView | None = await shielded(self._hub.message(id, wait=preference.wait))
             view = waited or view
-        applied = ((b"Preference-Applied", preference.applied.encode("ascii")),) if preference.applied else ()
-        return request.prepare(in_json(200, members.of_message(view), *applied))
+        return request.prepare(in_json(200, members.of_message(view), *preference.headers))
 
     @app.route("/v1/messages/<segment:id>", methods=["DELETE"])
     async def cancel(self, request: DoorRequest, id: str) -> bytes:
@@ -239,6 +229,37 @@ class HttpDoor:
         # One handler for all: Klein asks them in the order in which they were registered, not the nearest first.
         assert isinstance(request, DoorRequest)
         return request.prepare(refusal(failure, request.method))
+
+
+def read_message(
+    request: DoorRequest,
+    agent: str,
+    preference: prefer.Preference,
+    limits: Limits,
+    *,
+    hosts: frozenset[str],
+    passed_on: frozenset[str],
+) -> Submission:
+    """What a POST hands in. ``hosts``: where callbacks may go; ``passed_on``: headers that agents are given.
+
+    Raises Problem.
+    """
+    wish = asked.read(request, limits, hosts=hosts, passed_on=passed_on, respond_async=preference.respond_async)
+    form, content_type = payload.read(request.values(b"content-type"), request.body)
+    return Submission(
+        agent=agent,
+        payload=request.body,
+        content_type=content_type,
+        form=form,
+        wait=preference.wait,
+        respond_async=preference.respond_async,
+        ttl=wish.ttl,
+        topic=wish.topic,
+        headers=wish.headers,
+        key=wish.key,
+        callback=wish.callback,
+        publisher=request.grant.name,
+    )
 
 
 def ready(state: Readiness, request: DoorRequest, plugins: Callable[[], list[dict[str, Any]]]) -> Answer:

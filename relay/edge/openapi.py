@@ -11,6 +11,7 @@ from typing import Final
 
 from relay.core.access import Need
 from relay.core.problems import PROBLEMS
+from relay.edge.answer import ENDS
 from relay.edge.events import TYPES
 from relay.edge.query import PAGE_DEFAULT, PAGE_MOST
 from relay.edge.scopes import CALLS
@@ -124,8 +125,8 @@ def _problem(status: int) -> Schema:
         headers["WWW-Authenticate"] = {"required": True, **_header("`Bearer`")}
     if status in (429, 503):
         headers["Retry-After"] = {"required": True, **_header("Seconds until it may be tried again", COUNT)}
-    if status == 410:
-        headers["Relay-Status"] = _header("How it ended, where that is known")
+    if ENDS.intersection(words):
+        headers["Relay-Status"] = _header("How it ended, if it is about a message")
     return _answer(f"A problem: {', '.join(f'`{word}`' for word in words)}", ref("Problem"), _PROBLEM_JSON, headers)
 
 

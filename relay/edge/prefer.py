@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from relay.edge.answer import Header
+
 # The repetitions are possessive (``+`` after it): what has been read is not tried in another way, however long it is.
 # But not those of what repeats something itself (tests/test_expressions.py).
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
@@ -25,6 +27,11 @@ class Preference:
     wait: float  #: seconds
     respond_async: bool
     applied: str  #: the value of ``Preference-Applied``; empty when nothing was asked for that is known
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """What the answer says of it."""
+        return ((b"Preference-Applied", self.applied.encode("ascii")),) if self.applied else ()
 
 
 def read(headers: Sequence[str], *, default: float, most: float) -> Preference:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
@@ -55,7 +56,7 @@ async def deliver(
     except Replayed as replayed:
         known = replayed.known
     if known.digest != key.digest:
-        raise Problem("idempotency-key-reused", "the key was used with another payload or content type", id=known.id)
+        raise again.reused(known)
     return await again.of_known(known)
 
 
@@ -113,7 +114,7 @@ class Repeat:
             raise unknown(id) from None
         if isinstance(found, Standing):
             if entry is not None and not entry.unproved:
-                raise self._in_progress(id)  # its end is being recorded
+                raise self._in_progress(id, found.record.trials.attempts)  # its end is being recorded
             return self._queued(id, found.record.trials.attempts)
         return self._past(id, found)
 
@@ -149,6 +150,21 @@ class Repeat:
             return [Reason.AWAY]
         return [Reason.SILENT if attempts else Reason.BEHIND]
 
-    def _in_progress(self, id: str) -> Problem:
+    def reused(self, known: Known) -> Problem:
+        """The key names a message with another payload or content type."""
+        tried = [known.record.trials.attempts] if known.record else [known.past.attempts] if known.past else []
+        detail = "the key was used with another payload or content type"
+        return Problem("idempotency-key-reused", detail, **self._about(known.id, *tried))
+
+    def _in_progress(self, id: str, *attempts: int) -> Problem:
         detail = "the first request with this key is still waiting for the agent"
-        return Problem("idempotency-in-progress", detail, retry_after=AGAIN_RETRY, id=id)
+        problem = Problem("idempotency-in-progress", detail, retry_after=AGAIN_RETRY, **self._about(id, *attempts))
+        problem.replay = True
+        return problem
+
+    def _about(self, id: str, *attempts: int) -> dict[str, Any]:
+        """The message that a problem is about, and how often it was sent, as far as that is known."""
+        entry = self._courier.line.entries.get(id)
+        if entry is not None:
+            attempts += (entry.trials.attempts,)
+        return {"id": id, "attempts": max(attempts)} if attempts else {"id": id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from relay.core import ids, posting
 from relay.core.json import NotJson, check
 from relay.core.limits import Limits
-from relay.core.model import Submission
+from relay.core.model import Form, Submission
 from relay.core.problems import Problem
 
 ODD = [
@@ -68,3 +69,23 @@ def test_a_ref_is_found_however_its_name_is_written(line: bytes) -> None:
 def test_chances_are_cut_out_of_random_bits_one_after_the_other() -> None:
     first, second = 3 << 70 | 1, 5 << 60 | 2
     assert ids.chances(second << ids.CHANCE_BITS | first, 2) == [first, second]
+
+
+@pytest.mark.parametrize("content_type", ["", "nonsense", "text/", "a/b; c", "text/plain\x7f"])
+def test_a_content_type_that_is_none_is_an_invalid_header_as_it_is_for_a_post(content_type: str) -> None:
+    with pytest.raises(Problem) as refused:
+        read(msgspec.json.encode({"agent": "desk-1", "payload": 1, "content_type": content_type}))
+    assert refused.value.word == "invalid-header"
+
+
+def test_a_content_type_does_not_make_json_anything_else() -> None:
+    line = read(b'{"agent":"desk-1","payload":"hi","content_type":"text/plain; charset=koi8-r"}')
+    assert (line.form, line.payload, line.content_type) == (Form.JSON, b'"hi"', "text/plain; charset=koi8-r")
+
+
+def test_the_names_of_headers_have_no_case_and_are_given_in_lower_case() -> None:
+    line = read(b'{"agent":"desk-1","payload":1,"headers":{"X-Room":"Kitchen","b":"2"}}')
+    assert line.headers == (("x-room", "Kitchen"), ("b", "2"))
+    with pytest.raises(Problem) as refused:
+        read(b'{"agent":"desk-1","payload":1,"headers":{"Room":"1","room":"2"}}')
+    assert refused.value.word == "invalid-header"

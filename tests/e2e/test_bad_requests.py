@@ -181,7 +181,6 @@ OUT_OF_BOUNDS = {
     "two keys": "Idempotency-Key: a\r\nIdempotency-Key: b",
     "two callbacks": "Callback-URL: https://example.org/\r\nCallback-URL: https://example.org/",
     "a header for the agent twice": "Relay-Meta-Room: 1\r\nrelay-meta-room: 1",
-    "two traces": "traceparent: 1\r\ntraceparent: 2",
     "now or never, later": "TTL: 0\r\nPrefer: respond-async",
 }
 

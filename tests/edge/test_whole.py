@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.edge.support import post, request
+from tests.edge.support import Client, get, post, request
 from tests.edge.whole import Relay
 
 
@@ -184,3 +184,53 @@ def test_an_operator_closes_a_session(relay: Relay) -> None:
     assert relay.delete("/v1/agents/desk-1/session").json == {"deleted": 1}
     assert agent.wire.closed == (4005, "closed-by-operator; retry_after=30")
     assert relay.delete("/v1/agents/desk-1/session").json == {"deleted": 0}
+
+
+def test_an_end_that_is_a_problem_is_named_in_a_header_and_so_is_the_wait_that_applied(relay: Relay) -> None:
+    agent = relay.agent()
+
+    def begin(body: bytes, **headers: str | None) -> Client:
+        return relay.begin(post("desk-1", body, prefer="wait=2", **headers))
+
+    def said(client: Client) -> tuple[int, str, str]:
+        answer = client.answer("POST")
+        return answer.status, answer.headers["relay-status"], answer.headers["preference-applied"]
+
+    refused = begin(b"1")
+    agent.say("nack", id=agent.messages()[-1]["id"], requeue=False)
+    relay.settle()
+    assert said(refused) == (422, "rejected", "wait=2")
+    unheard = begin(b"2", ttl="0")
+    relay.pass_time(2)
+    assert said(unheard) == (504, "undeliverable", "wait=2")
+    agent.say("ping")
+    agent.say("window", max_in_flight=0)
+    behind = begin(b"3", topic="t")
+    begin(b"4", topic="t")
+    assert said(behind) == (409, "replaced", "wait=2")
+    cancelled = begin(b"5")
+    relay.delete("/v1/agents/desk-1/messages")
+    relay.settle()
+    assert said(cancelled) == (410, "cancelled", "wait=2")
+
+
+def test_a_refusal_that_is_about_no_message_names_no_status(relay: Relay) -> None:
+    assert "relay-status" not in relay.post(ttl="soon").headers
+    assert "relay-status" not in relay.get("/v1/agents/desk-1/next", relay_session="nothing").headers
+
+
+def test_a_trace_that_came_in_several_headers_is_one_list(relay: Relay) -> None:
+    agent = relay.agent()
+    lines = "tracestate: a=1\r\nTraceState: b=2\r\nContent-Type: application/json\r\n"
+    relay.begin(
+        f"POST /v1/agents/desk-1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n{lines}\r\n1".encode()
+    )
+    (message,) = agent.messages()
+    assert message["headers"] == {"tracestate": "a=1, b=2"}
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_a_batch_is_posted_and_nothing_else(relay: Relay, method: str) -> None:
+    answer = relay.ask(get("/v1/messages", method=method))
+    assert (answer.problem, answer.headers["allow"]) == ("method-not-allowed", "OPTIONS, POST")
+    assert relay.ask(get("/v1/messages", method="OPTIONS")).headers["allow"] == "OPTIONS, POST"

@@ -363,3 +363,19 @@ def test_now_or_never_with_a_key_is_not_sent_without_a_store() -> None:
     floor.store_fails(Put, Revise, End)
     assert keyed(floor, ttl=0.0).said == "store-unavailable"
     assert agent.messages() == []
+
+
+def test_a_refused_repeat_says_which_message_it_was_and_how_often_that_was_sent() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    first = keyed(floor, wait=5)
+    repeat, other = keyed(floor, wait=0), keyed(floor, "something else", wait=0)
+    agent.ack(*agent.ids())
+    for answer, word in ((repeat, "idempotency-in-progress"), (other, "idempotency-key-reused")):
+        assert answer.problem is not None
+        assert answer.said == word
+        assert (answer.id, answer.problem.fields["attempts"]) == (first.id, 1)
+        assert answer.problem.replay == (answer is repeat)
+    late = keyed(floor, "something else", wait=0)
+    assert late.problem is not None
+    assert (late.id, late.problem.fields["attempts"]) == (first.id, 1)
