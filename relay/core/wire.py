@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -16,6 +17,7 @@ from relay.core.model import Form, Message
 
 SUBPROTOCOL: Final = "relay.v1"
 LONGEST_CLIENT: Final = 128  #: characters
+LONGEST_NAME: Final = 64  #: characters of an ``id`` or ``ref`` that is repeated in an ``error`` frame
 SMALLEST_MAX_FRAME: Final = 65536  #: bytes
 LONGEST_NACK_DELAY: Final = 86400.0  #: seconds
 
@@ -26,7 +28,7 @@ ENVELOPE: Final = 1024  #: bytes of a message frame beside payload and content t
 
 
 class BadFrame(Exception):
-    """A frame that has no effect. ``code`` is the word for its ``error`` frame; ``ref`` and ``id`` where it had one."""
+    """A frame that has no effect. ``code`` is the word for its ``error`` frame."""
 
     def __init__(self, code: str, detail: str, kind: str = "") -> None:
         super().__init__(detail)
@@ -99,7 +101,14 @@ class _Head(msgspec.Struct, frozen=True):
     type: str
 
 
+class _About(msgspec.Struct, frozen=True):
+    id: msgspec.Raw = msgspec.Raw(b"")
+    ref: msgspec.Raw = msgspec.Raw(b"")
+
+
 _head: Final = msgspec.json.Decoder(_Head)
+_about: Final = msgspec.json.Decoder(_About)
+_text: Final = msgspec.json.Decoder(str)
 _kinds: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "register": msgspec.json.Decoder(Register),
     "ack": msgspec.json.Decoder(Ack),
@@ -145,6 +154,17 @@ def _kind_of(data: bytes) -> str:
         return _head.decode(data).type
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
+
+
+def about(data: bytes) -> dict[str, str]:
+    """``id`` and ``ref`` of a frame without effect, as far as they can be read: its ``error`` frame has them too."""
+    found: dict[str, str] = {}
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        subject = _about.decode(data)
+        for name, value in (("id", subject.id), ("ref", subject.ref)):
+            with suppress(msgspec.DecodeError):
+                found[name] = _text.decode(value)
+    return {name: value for name, value in found.items() if len(value) <= LONGEST_NAME}
 
 
 def _complaint(frame: Frame) -> str:

@@ -13,7 +13,7 @@ from relay.core.access import Need
 from relay.core.model import Outcome
 from relay.core.problems import Problem
 from relay.core.session import State
-from relay.core.wire import Ack, Auth, Frame, Nack, Ping, Progress, Publish, Window
+from relay.core.wire import Ack, Auth, Frame, Ids, Nack, Ping, Progress, Publish, Window
 from relay.hub import answers
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def handle(session: AgentSession, frame: Frame) -> None:
         case Auth():
             session.host.shown(session, frame.token)
         case _ if not session.agent:
-            session.complain("not-allowed", "this session only publishes")
+            id = frame.id if isinstance(frame, Ids | Nack) else None
+            session.complain("not-allowed", "this session only publishes", id=id)
         case _:
             _about_messages(session, session.couriers.of(session.agent), frame)
 

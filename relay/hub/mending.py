@@ -36,13 +36,19 @@ class Mending:
     async def cancel(self, id: str) -> None:
         """See ``Floor.cancel``."""
         found = await self._records.find(id)
-        if isinstance(found, Past) or self._context.chronicle.past(id) is not None:
-            raise Problem("too-late", "the message has ended")
-        if not isinstance(found, Standing):
-            raise Problem("not-found", "no message of that id is known here, or it is not queued yet")
-        done = self._cancel(self._couriers.of(found.record.message.agent), id, "cancelled")
-        if done is None or not await self._durable([done]):
-            raise Problem("too-late", "the message is with its agent, or has ended")
+        if isinstance(found, Standing):
+            done = self._cancel(self._couriers.of(found.record.message.agent), id, "cancelled")
+            if done is not None:
+                if await self._durable([done]):
+                    return
+                raise Problem("too-late", "the message has ended meanwhile", id=id)
+        past = found if isinstance(found, Past) else self._context.chronicle.past(id)
+        if past is not None:
+            raise Problem("too-late", f"the message ended {past.status.value}", id=id, attempts=past.attempts)
+        entry = self._records.in_mind(id)
+        if entry is None:
+            raise Problem("not-found", "no message of that id is known here")
+        raise Problem("too-late", "the message is with its agent, or ends now", id=id, attempts=entry.trials.attempts)
 
     async def empty(self, agent: str) -> int:
         """See ``Floor.empty``."""

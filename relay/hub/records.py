@@ -36,9 +36,9 @@ class Records:
         past = self._context.chronicle.past(id)
         if past is not None:
             return view_of_past(past)
-        entry = self._in_mind(id)
+        entry = self.in_mind(id)
         found = await self.find(id)
-        entry = self._in_mind(id) or entry
+        entry = self.in_mind(id) or entry
         if entry is not None and entry.phase is Phase.ENDED and not isinstance(found, Past):
             entry, found = None, await self._when_recorded(id)
         if isinstance(found, Past):
@@ -62,7 +62,8 @@ class Records:
                 raise unavailable() from None
         return await self.find(id)
 
-    def _in_mind(self, id: str) -> Entry | None:
+    def in_mind(self, id: str) -> Entry | None:
+        """It is on its way, or its end is being recorded."""
         entries = (courier.line.entries.get(id) for courier in self._couriers)
         return next((entry for entry in entries if entry is not None), None)
 

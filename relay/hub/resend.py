@@ -33,11 +33,12 @@ def what_is_due(courier: Courier) -> None:
         work.addErrback(lambda failure: log.failure("a redelivery went wrong", failure))
 
 
-def hurry(courier: Courier) -> None:
-    """Something may go out again: what was due and found no room need not wait for another whole pause."""
+def go_on(courier: Courier) -> None:
+    """Something may go out again. What was due and found no room need not wait for another whole pause."""
     outlet = courier.outlet
     if outlet is not None and outlet.takes(1):
         outlet.redelivery.hurry(outlet.flow_time())
+    courier.pump()
 
 
 def _goes_again(courier: Courier, entry: Entry) -> bool:

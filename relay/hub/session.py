@@ -92,12 +92,13 @@ class AgentSession:
             return
         if self._pace is not None and not self._pace.take(self.heard_at) and self.state is State.LIVE:
             self.context.counters.reached("frames")
-            self.complain("rate-limited", f"there may be {self._pace.rate:g} frames a second; this one had no effect")
+            detail = f"there may be {self._pace.rate:g} frames a second; this one had no effect"
+            self.complain("rate-limited", detail, **wire.about(frame))
             return
         try:
             kind, parsed = wire.parse(frame)
         except BadFrame as error:
-            self._bad(error)
+            self._bad(error, wire.about(frame))
             return
         match act(self.state, kind):
             case Act.REGISTER if isinstance(parsed, Register):
@@ -105,7 +106,7 @@ class AgentSession:
             case Act.HANDLE:
                 frames.handle(self, parsed)
             case Act.REFUSE:
-                self.complain("already-registered", "this connection is registered already")
+                self.complain("already-registered", "this connection is registered already", **wire.about(frame))
             case Act.UNREGISTERED:
                 self.transport.send(wire.error("not-allowed", "the first frame must be 'register'"))
                 self.close(Close.UNREGISTERED, "register-first")
@@ -147,9 +148,7 @@ class AgentSession:
     def flowed(self) -> None:
         """Something may go out again."""
         if self.agent:
-            courier = self.couriers.of(self.agent)
-            resend.hurry(courier)
-            courier.pump()
+            resend.go_on(self.couriers.of(self.agent))
 
     def _keep(self, frame: bytes) -> None:
         """A newcomer's frames wait until it is known whether it may stay."""
@@ -158,11 +157,11 @@ class AgentSession:
         else:
             self.close(Close.ERRORS, "too-many-frames", limit="kept_frames")
 
-    def _bad(self, error: BadFrame) -> None:
+    def _bad(self, error: BadFrame, about: dict[str, str]) -> None:
         if self.state is State.LIVE:
-            self.complain(error.code, error.detail)
+            self.complain(error.code, error.detail, **about)
         elif self.state is State.OPEN:
-            self.transport.send(wire.error(error.code, error.detail))
+            self.transport.send(wire.error(error.code, error.detail, **about))
             self.close(Close.UNREGISTERED, "register-malformed" if error.kind == "register" else "register-first")
 
     def complain(self, code: str, detail: str, **fields: str | None) -> None:

@@ -251,12 +251,17 @@ def test_what_is_in_flight_or_has_ended_cannot_be_cancelled() -> None:
     assert refused(floor, floor.hub.cancel(answer.id)) == "too-late"
 
 
-def test_what_was_delivered_directly_cannot_be_cancelled() -> None:
+def test_what_is_sent_directly_cannot_be_cancelled_before_nor_after_its_ack() -> None:
     floor = Floor()
     agent = floor.agent().register()
-    answer = floor.post()
-    agent.ack(*agent.ids())
-    assert refused(floor, floor.hub.cancel(answer.id)) == "too-late"
+    floor.post()
+    (id,) = agent.ids()
+    for told in ("the message is with its agent, or ends now", "the message ended delivered"):
+        with pytest.raises(Problem) as late:
+            floor.now(floor.hub.cancel(id))
+        assert (late.value.word, late.value.detail) == ("too-late", told)
+        assert late.value.fields == {"id": id, "attempts": 1}
+        agent.ack(id)
 
 
 def test_what_rests_can_be_cancelled() -> None:

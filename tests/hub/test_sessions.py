@@ -61,6 +61,37 @@ def test_a_first_frame_that_does_not_register_is_told_why_and_closed(frame: dict
     assert agent.wire.closed[0] == 4002
 
 
+def test_an_error_names_what_its_frame_was_about_as_far_as_that_can_be_read() -> None:
+    floor = Floor(frames=20)
+    agent = floor.agent().register()
+    for frame, about in [
+        ('{"type":"nack","id":"m-1","delay":-1}', {"id": "m-1"}),
+        ('{"type":"ack","id":"m-1","ids":["m-2"]}', {"id": "m-1"}),
+        ('{"type":"ack","id":"m-1","confirm":"yes"}', {"id": "m-1"}),
+        ('{"type":"dance","ref":"r-1","id":"m-1"}', {"ref": "r-1", "id": "m-1"}),
+        ('{"type":"dance","ref":7,"id":"m-1"}', {"id": "m-1"}),
+        ('{"type":"dance","ref":"%s","id":"m-1"}' % ("x" * 65), {"id": "m-1"}),
+        ('{"type":"dance","ref":null,"id":["m-1"]}', {}),
+        ('{"type":"register","ref":"r-1"}', {"ref": "r-1"}),
+        ('{"id":"m-1"}', {"id": "m-1"}),
+        ('{"type":"ack","id":"m-1"', {}),
+    ]:
+        agent.conversation.received(frame.encode())
+        (error,) = agent.heard("error")
+        assert {name: error[name] for name in ("id", "ref") if name in error} == about, frame
+    while not (refused := agent.heard("error")):
+        agent.say("ping", ref="r-2")
+    assert (refused[0]["code"], refused[0]["ref"]) == ("rate-limited", "r-2")
+    floor.clock.advance(1)
+    publisher = floor.agent()
+    publisher.say("register")
+    publisher.say("ack", id="m-1")
+    assert [(error["code"], error["id"]) for error in publisher.heard("error")] == [("not-allowed", "m-1")]
+    stranger = floor.agent()
+    stranger.say("register", agent="a b", ref="r-3")
+    assert [error["ref"] for error in stranger.heard("error")] == ["r-3"]
+
+
 def test_a_bad_frame_has_no_effect_and_the_connection_stays() -> None:
     floor = Floor()
     agent = floor.agent().register()
