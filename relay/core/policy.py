@@ -10,6 +10,7 @@ from relay.core.limits import LETTERS_BYTES, Limits
 from relay.core.model import Reason, Trials
 
 LONGEST_PAUSE = 600.0  #: seconds; where doubling ends
+SEEN_SECONDS = 30 * 86400.0  #: an agent is known for so long after it was here
 BREAKS_BEFORE_CAUTION = 3  #: sessions broken in a row with several in flight, until the window starts at 1
 
 _RANK = {reason: rank for rank, reason in enumerate(Reason)}
@@ -40,6 +41,11 @@ def obstacles(
     if ahead:
         found.append(Reason.BEHIND)
     return tuple(found)
+
+
+def is_known(connected: bool, queued: int, last_seen: float, now: float) -> bool:
+    """Is an agent known (protocol 1.3)? ``last_seen``: Unix time, 0 if it never was here; ``now`` is Unix time too."""
+    return connected or queued > 0 or now - last_seen <= SEEN_SECONDS
 
 
 def nack_pause(nacks: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable
 
 from relay.core.model import Snapshot
 
@@ -14,6 +15,7 @@ class Directory:
         self._most = most
         self._names: list[str] = []
         self._seen: dict[str, float] = {}
+        self._next = 0  #: where ``forget`` goes on
 
     def opened(self, snapshot: Snapshot) -> None:
         """Take over what the store knows."""
@@ -27,6 +29,17 @@ class Directory:
                 return
             insort(self._names, agent)
         self._seen[agent] = max(at, self._seen.get(agent, 0.0))
+
+    def forget(self, known: Callable[[str], bool], count: int) -> None:
+        """Look at the next ``count`` names, and forget those that are not ``known`` any more."""
+        start = self._next if self._next < len(self._names) else 0
+        looked = self._names[start : start + count]
+        kept = [name for name in looked if known(name)]
+        self._next = start + len(kept)
+        if len(kept) < len(looked):
+            self._names[start : start + count] = kept
+            for name in set(looked).difference(kept):
+                del self._seen[name]
 
     def last_seen(self, agent: str) -> float | None:
         """When it was here last, if it ever was."""

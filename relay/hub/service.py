@@ -97,10 +97,10 @@ class Hub:
         self._delivery = Delivery(self._context, self._couriers, self._directory, drops, filters)
         self._records = Records(self._context, self._couriers)
         self._mending = Mending(self._context, self._couriers, self._records)
-        self._heartbeat.chores += [permits.sweep, self._mending.sweep]
+        self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
+        self._heartbeat.chores += [permits.sweep, self._mending.sweep, self._views.sweep]
         self._callbacks = Callbacks(self._context, webhooks) if webhooks is not None else None
         self._heartbeat.chores += [self._callbacks.sweep] if self._callbacks is not None else []
-        self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
         self._fatal: Callable[[StoreBroken], object] = lambda error: None
 
     # -- its life

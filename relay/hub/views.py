@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.core import policy
 from relay.core.model import AgentView
 from relay.core.ports import StoreUnavailable
 from relay.hub.context import Context
@@ -9,9 +10,11 @@ from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
 from relay.hub.registry import Registry
 
+SLICE = 1000  #: agents that are looked at in one go
+
 
 class Views:
-    """Read only."""
+    """Changes nothing of what it shows."""
 
     def __init__(
         self, context: Context, registry: Registry, couriers: Couriers, directory: Directory, node: str
@@ -26,7 +29,7 @@ class Views:
         """Up to ``limit`` known agents after ``after``, in the order of their ids."""
         chosen: list[str] = []
         for name in self._directory.after(after, prefix):
-            if connected is None or connected == (name in self._registry.holders):
+            if connected in (None, name in self._registry.holders) and self._is_known(name):
                 chosen.append(name)
                 if len(chosen) == limit:
                     break
@@ -35,10 +38,18 @@ class Views:
 
     async def agent(self, agent: str) -> AgentView | None:
         """One agent, if it is known."""
-        known = agent in self._directory or agent in self._registry.holders
-        if not known and not self._context.ledger.depth(agent).count:
+        if not self._is_known(agent):
             return None
         return self._view(agent, (await self._oldest([agent])).get(agent))
+
+    def sweep(self) -> None:
+        """Once a second: forget those of the next agents that are not known any more."""
+        self._directory.forget(self._is_known, SLICE)
+
+    def _is_known(self, agent: str) -> bool:
+        queued = self._context.ledger.depth(agent).count
+        last_seen = self._directory.last_seen(agent) or 0.0
+        return policy.is_known(agent in self._registry.holders, queued, last_seen, self._context.wall())
 
     async def _oldest(self, agents: list[str]) -> dict[str, float]:
         queued = [agent for agent in agents if self._context.ledger.depth(agent).count]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from relay.core import policy
+
 DAY: Final = 86400.0
 MIB: Final = 1024 * 1024
 
-SEEN_SECONDS: Final = 30 * DAY  #: an agent that was not here for so long is forgotten
+SEEN_SECONDS: Final = policy.SEEN_SECONDS  #: an agent that was not here for so long is forgotten
 SEEN_COUNT: Final = 1_000_000  #: agents remembered at most, the ones seen last
 
 PAST_SECONDS: Final = DAY  #: how a message ended is remembered so long after its end

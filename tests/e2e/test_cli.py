@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.e2e.agents import Agent
 from tests.e2e.support import ROOT, Daemon, Output, clean_environment
 
 pytestmark = pytest.mark.e2e
 
+Join = Callable[..., Agent]
 RELAY = [sys.executable, "-m", "relay.client"]
 LIMIT = 30.0  #: seconds for anything
 
@@ -272,3 +279,41 @@ def test_a_batch_that_is_typed_again_is_not_sent_twice(terminal: Terminal, tmp_p
         sent = terminal.type("send", "--batch", str(file))
         assert (sent.returncode, sent.stdout) == (3, "300 lines: 300 queued\n")
     assert len(terminal.type("queue", "batched", "--json").stdout.splitlines()) == 300
+
+
+def on_a_screen(command: list[str], environment: dict[str, str], columns: int) -> tuple[int, str, str]:
+    """Run it with a terminal of that width for its standard error: exit code, standard output, what was drawn."""
+    screen, its_end = os.openpty()
+    termios.tcsetwinsize(its_end, (24, columns))
+    pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": its_end}
+    drawn = b""
+    with os.fdopen(screen, "rb", 0) as terminal:
+        with subprocess.Popen(command, env=environment, **pipes) as process:
+            os.close(its_end)
+            with suppress(OSError):  # EIO: nobody has the other end any more
+                while select.select([terminal], [], [], LIMIT)[0] and (piece := terminal.read(65536)):
+                    drawn += piece
+            printed, _ = process.communicate(timeout=LIMIT)
+        return process.returncode, printed.decode(), drawn.decode()
+
+
+@pytest.mark.parametrize("columns", [80, 30])
+def test_a_batch_shows_on_a_terminal_how_far_it_is_and_wipes_that_away(
+    terminal: Terminal, join: Join, tmp_path: Path, columns: int
+) -> None:
+    file = tmp_path / "orders.ndjson"
+    mute = join(terminal.relay, f"mute-{columns}")
+    # The last of them to be decided is decided late enough to be drawn.
+    lines = [f'{{"agent": "{mute.name}", "payload": 0, "wait": 1}}']
+    file.write_text("\n".join([*lines, *(f'{{"agent": "nobody", "payload": {n}, "wait": 0}}' for n in range(99))]))
+    command = [*RELAY, "send", "--batch", str(file)]
+    code, printed, drawn = on_a_screen(command, terminal.environment, columns)
+    assert (code, printed) == (3, "100 lines: 100 queued\n")
+    shown = re.findall(r"\r([^\r\x1b]*)\x1b\[K", drawn)
+    assert "".join(f"\r{line}\x1b[K" for line in shown) == drawn
+    *_, last, wiped = shown
+    assert re.fullmatch(r"(\[#{20}\]  )?100%  [0-9,]+/s  100 (queued|lines)", last), last
+    assert last.startswith("[") == (columns == 80)
+    assert wiped == ""
+    assert max(map(len, shown)) < columns
+    assert terminal.type("send", "--batch", str(file)).stderr == ""

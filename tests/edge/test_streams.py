@@ -10,7 +10,7 @@ import pytest
 from twisted.logger import capturedLogs
 
 from tests.conftest import LoggedFailures
-from tests.edge.support import Client, get, request
+from tests.edge.support import Client, get, post, request
 from tests.edge.whole import Relay, unchunked
 
 Build = Callable[..., Relay]
@@ -247,6 +247,26 @@ def test_a_drain_answers_an_open_call_with_nothing(relay: Relay) -> None:
     relay.hub.drain()
     relay.settle()
     assert client.answer().json["messages"] == []
+
+
+def test_while_the_relay_drains_nobody_begins_to_poll_and_the_lines_of_an_open_batch_are_refused(relay: Relay) -> None:
+    agent = relay.agent()
+    waiting = relay.begin(post("desk-1", b"1", prefer="wait=30"))
+    head = get("/v1/messages", method="POST", transfer_encoding="chunked", content_type="application/x-ndjson")
+    client = relay.begin(head)
+    relay.hub.drain()
+    data = line("desk-1", ref="late")
+    client.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data))
+    relay.settle()
+    (told,) = results(client)
+    assert (told["ref"], told["problem"]["type"], told["problem"]["status"]) == ("late", "/problems/draining", 503)
+    assert told["retry_after"] > 0
+    assert batch(relay, data).answer("POST").problem == "draining"
+    answer = poll(relay, agent="desk-2")
+    assert (answer.status, answer.problem) == (503, "draining")
+    agent.ack_all()
+    relay.settle()
+    assert waiting.answer("POST").json["status"] == "delivered"
 
 
 def test_what_the_first_call_asks_for_holds_for_its_session(relay: Relay) -> None:

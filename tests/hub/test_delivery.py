@@ -232,3 +232,12 @@ def test_what_is_sent_while_it_is_being_saved_is_not_called_silent() -> None:
     floor.store.release()
     assert agent.messages() == [1]
     assert answer.said == "queued:sent"
+
+
+def test_a_shorter_wait_without_ack_says_nothing_of_the_agent() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    assert floor.post(wait=0.9).said == "waiting"
+    floor.pass_time(0.9, step=0.1)
+    assert agent.wire.pings == 0
+    assert floor.post(wait=30).said == "waiting"

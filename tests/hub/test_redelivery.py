@@ -219,3 +219,52 @@ def _work(agent: Agent, poison: int, processed: set[int]) -> bool:
             processed.add(frame["payload"])
             agent.ack(frame["id"])
     return False
+
+
+def test_an_agent_that_was_closed_for_its_errors_broke_its_session() -> None:
+    floor = Floor(errors=2)
+    agent = floor.agent().register(max_in_flight=1)
+    floor.post(wait=0)
+    floor.post(wait=0)
+    for _ in range(3):
+        agent.say("dance")
+    assert agent.wire.closed == (4004, "too-many-errors")
+    assert floor.agent().register(max_in_flight=1).messages() == [2]
+
+
+def test_a_session_that_the_relay_closed_for_no_fault_of_its_agent_blames_nobody() -> None:
+    floor = Floor()
+    floor.agent().register(max_in_flight=1)
+    floor.post(wait=0)
+    floor.post(wait=0)
+    assert floor.hub.disconnect("desk-1")
+    assert floor.agent().register(max_in_flight=1).messages() == [1]
+
+
+def test_the_timeout_of_a_post_frees_no_place_in_the_window() -> None:
+    floor = Floor()
+    agent = floor.agent().register(max_in_flight=1)
+    assert agent.messages() == []
+    first, second = floor.post(wait=2), floor.post(wait=5)
+    floor.pass_time(5)
+    assert (first.said, second.said) == ("queued:silent", "queued:window")
+    (id,) = agent.ids()
+    agent.ack(id)
+    assert agent.messages() == [2]
+
+
+def test_with_a_window_of_one_an_agent_gets_its_messages_one_by_one_in_order() -> None:
+    floor = Floor()
+    for _ in range(3):
+        floor.post(wait=0)
+    agent = floor.agent().register(max_in_flight=1, ack_wait=10)
+    floor.pass_time(11)
+    assert agent.messages() == [1, 1]
+    agent.leave()
+    agent = floor.agent().register(max_in_flight=1, ack_wait=10)
+    got = []
+    for _ in range(3):
+        (message,) = agent.heard("message")
+        got.append(message["payload"])
+        agent.ack(message["id"])
+    assert got == [1, 2, 3]
