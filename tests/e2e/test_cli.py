@@ -19,10 +19,12 @@ import pytest
 
 from tests.e2e.agents import Agent
 from tests.e2e.support import ROOT, Daemon, Output, clean_environment
+from tests.e2e.wire import Wire
 
 pytestmark = pytest.mark.e2e
 
 Join = Callable[..., Agent]
+OpenWire = Callable[..., Wire]
 RELAY = [sys.executable, "-m", "relay.client"]
 LIMIT = 30.0  #: seconds for anything
 
@@ -317,3 +319,19 @@ def test_a_batch_shows_on_a_terminal_how_far_it_is_and_wipes_that_away(
     assert wiped == ""
     assert max(map(len, shown)) < columns
     assert terminal.type("send", "--batch", str(file)).stderr == ""
+
+
+def test_the_code_of_the_page_about_clients_does_what_it_says(terminal: Terminal, open_wire: OpenWire) -> None:
+    program = terminal.start(sys.executable, "-u", "-m", "tests.e2e.clients_page", terminal.relay.url)
+    program.see("^Good morning$")
+    program.see("^delivered None [0-9a-f-]{36}$")
+    program.see(r"^fate \('delivered', b'', \['accepted', 'sent', 'delivered'\]\)$")
+    program.see("^order-1 queued$")
+    program.see(r"^exactly \[Decimal\('1.10'\), Decimal\('12345678901234567890'\)\]$")
+    program.see("^hello$")
+    program.see(r"^Answer\(.* status='delivered'")
+    program.see("^till 1 20")
+    program.see("^ hello None ")  # the stream of events has begun
+    wire = open_wire(terminal.relay)
+    wire.say(type="register", agent="desk-1", client="the second")
+    program.see("^20.* agent.conflict desk-1 .*the second")
