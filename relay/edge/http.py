@@ -181,6 +181,7 @@ class HttpDoor:
 
     @app.route("/v1/agents/<segment:agent>/next", methods=["GET"])
     async def next(self, request: DoorRequest, agent: str) -> bytes:
+        forbid_head(request)
         return request.prepare(await self._polls.next(request, query.agent_id(agent)))
 
     @app.route("/v1/agents/<segment:agent>/acks", methods=["POST"])
@@ -191,6 +192,7 @@ class HttpDoor:
 
     @app.route("/v1/events", methods=["GET"])
     def events(self, request: DoorRequest) -> Deferred[bytes]:
+        forbid_head(request)
         asked_for = query.query(request, {"agent", "types"})
         types, agent = wanted_types(asked_for.get("types")), asked_for.get("agent")
         notices = self._hub.notices
@@ -268,6 +270,12 @@ def ready(state: Readiness, request: DoorRequest, plugins: Callable[[], list[dic
     if not state.ready:
         raise Problem(state.why, "the relay accepts no messages now", durable=state.durable, **more)
     return in_json(200, {"status": "ready", "durable": state.durable, **more})
+
+
+def forbid_head(request: DoorRequest) -> None:
+    """The router takes HEAD wherever it takes GET. But what is given here is given once, or has no end."""
+    if request.method == b"HEAD":
+        raise MethodNotAllowed(["GET"])
 
 
 async def own(hub: Floor, request: DoorRequest, id: str) -> MessageView:

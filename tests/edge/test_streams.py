@@ -269,6 +269,16 @@ def test_while_the_relay_drains_nobody_begins_to_poll_and_the_lines_of_an_open_b
     assert waiting.answer("POST").json["status"] == "delivered"
 
 
+@pytest.mark.parametrize("path", ["/v1/agents/desk-1/next?wait=0", "/v1/events"])
+def test_who_asks_for_the_head_alone_takes_nothing_away(relay: Relay, path: str) -> None:
+    relay.post()
+    answer = relay.ask(get(path, method="HEAD"))
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, OPTIONS")
+    assert relay.get("/v1/agents/desk-1").json["connected"] is False
+    assert relay.hub.notices.subscribers == 0
+    assert len(poll(relay).json["messages"]) == 1
+
+
 def test_what_the_first_call_asks_for_holds_for_its_session(relay: Relay) -> None:
     for _ in range(3):
         relay.post(b'{"a": 1}')
