@@ -29,6 +29,7 @@ from relay.extensions import IAuthenticatorPlugin, IMessageStorePlugin, Settings
 from relay.extensions.loader import Catalogue, Found, add_folders, look
 from relay.extensions.settings import NotUsable
 from relay.store import open_store
+from relay.store.retention import bounds_of
 
 
 class Builtin:
@@ -88,8 +89,7 @@ def _opened(url: str, relay: Any, **sizes: int) -> MessageStore:
             reactor=IReactorFromThreads(relay.reactor),
             clock=relay.reactor,
             wall=relay.wall,
-            key_count=relay.limits.keys,
-            callback_count=relay.limits.callbacks,
+            bounds=bounds_of(relay.limits),
             **sizes,
         )
     except ValueError as error:

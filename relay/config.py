@@ -103,17 +103,9 @@ SETTINGS: Final[dict[str, Kind]] = {
 SIZES: Final = {
     *("payload", "head_bytes", "body_rate", "frame", "page_bytes"),
     *("queue_bytes", "total_bytes", "session_buffer", "total_buffer"),
-    *(
-        "reply",
-        "headers_bytes",
-        "batch_bytes",
-        "undecided_bytes",
-        "unread",
-        "small_bytes",
-        "linger_bytes",
-        "token_bytes",
-    ),
-    "remembered_bytes",
+    *("reply", "headers_bytes", "batch_bytes", "linger_bytes", "token_bytes"),
+    *("undecided_bytes", "unread", "small_bytes"),
+    *("remembered_bytes", "ended_bytes", "letter_bytes"),
 }
 RATES: Final = {"registrations"}
 #: 0 lifts these

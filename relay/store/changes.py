@@ -17,9 +17,10 @@ from relay.store import timeline
 from relay.store.ends import discard, end, queued, requeue
 from relay.store.pruning import trim
 from relay.store.puts import put
+from relay.store.retention import Bounds
 from relay.store.rounds import Round, rounds
 from relay.store.telling import hear
-from relay.store.work import Answer, Bounds, Work
+from relay.store.work import Answer, Work
 
 SEEN: Final = "INSERT INTO agents VALUES {} ON CONFLICT (agent) DO UPDATE SET last_seen = excluded.last_seen"
 REVISE: Final = (

@@ -16,8 +16,9 @@ from relay.store.migrating import migrate
 from relay.store.opening import connect, make_file, prepare
 from relay.store.pruning import prune
 from relay.store.reader import Reader
+from relay.store.retention import Bounds
 from relay.store.superseding import left, settle
-from relay.store.work import Answer, Bounds
+from relay.store.work import Answer
 
 LOG_BYTES: Final = 16 * 1024 * 1024  #: the log's file is cut to this when it is begun anew
 
@@ -102,7 +103,7 @@ class Database:
     def prune(self, now: float) -> bool:
         """Forget a slice of what is too old or too much. Is there more? For the writer's thread."""
         with self._transaction():
-            return prune(self._writing, now)
+            return prune(self._writing, now, self._bounds)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from relay.core.model import Callback, Depth, Kept, Letter, Page, Past, Snapshot, Standing, Write
 from relay.core.ports import StoreBroken, StoreUnavailable
 from relay.store.faults import StoreOverloaded, again
-from relay.store.retention import CALLBACK_COUNT, KEY_COUNT
+from relay.store.retention import DEFAULTS, Bounds
 from relay.store.shelf import Shelf
 
 T = TypeVar("T")
@@ -28,9 +28,8 @@ class MemoryStore:
     """``MessageStore`` in memory. Unless it is held, every answer is there when the call returns.
 
     ``wall`` gives Unix time; without it nothing is forgotten by age. ``durable`` is what it claims to be: the relay
-    leaves it False. ``secret`` is the snapshot's, ``key_count`` how many idempotency keys it remembers, and
-    ``callback_count`` how many callbacks it owes or promises. What it holds outlives ``close``, so that a test can
-    restart the relay around it.
+    leaves it False. ``secret`` is the snapshot's, ``bounds`` say how much it keeps. What it holds outlives ``close``,
+    so that a test can restart the relay around it.
     """
 
     def __init__(
@@ -39,14 +38,13 @@ class MemoryStore:
         durable: bool = False,
         wall: Callable[[], float] = lambda: 0.0,
         secret: bytes = bytes(32),
-        key_count: int = KEY_COUNT,
-        callback_count: int = CALLBACK_COUNT,
+        bounds: Bounds = DEFAULTS,
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self.durable = durable
         self._wall = wall
         self._max_waiting = max_waiting
-        self._shelf = Shelf(secret, key_count, callback_count)
+        self._shelf = Shelf(secret, bounds)
         self._open = False
         self._broken: StoreBroken | None = None
         self._on_broken: list[Callable[[StoreBroken], object]] = []

@@ -8,16 +8,7 @@ from typing import Any, Final
 import apsw
 
 from relay.store.ends import forget
-from relay.store.retention import (
-    LETTER_BYTES,
-    LETTER_COUNT,
-    LETTER_SECONDS,
-    PAST_COUNT,
-    PAST_SECONDS,
-    REPLY_BYTES,
-    SEEN_COUNT,
-    SEEN_SECONDS,
-)
+from relay.store.retention import SEEN_COUNT, SEEN_SECONDS, Bounds
 from relay.store.work import Work
 
 SMALL_ROWS: Final = 1000  #: in one slice
@@ -39,14 +30,14 @@ FIRST_PASTS: Final = "SELECT number, size, ended_at FROM past ORDER BY ended_at 
 FORGET_PASTS: Final = "DELETE FROM past WHERE number IN (SELECT value FROM json_each(?))"
 
 
-def prune(connection: apsw.Connection, now: float) -> bool:
+def prune(connection: apsw.Connection, now: float, bounds: Bounds) -> bool:
     """Forget one slice of what is too old at Unix time ``now``, or too much. Is there more? Called in a transaction."""
-    work = Work(connection)
+    work = Work(connection, bounds=bounds)
     more = [
         prune_agents(work, now) >= SMALL_ROWS,
         prune_keys(work, now) >= SMALL_ROWS,
-        prune_letters(work, now - LETTER_SECONDS, LETTERS) >= LETTERS,
-        prune_pasts(work, now - PAST_SECONDS, PASTS) >= PASTS,
+        prune_letters(work, now - bounds.letter_seconds, LETTERS) >= LETTERS,
+        prune_pasts(work, now - bounds.ended_seconds, PASTS) >= PASTS,
     ]
     work.count()
     return any(more)
@@ -79,8 +70,8 @@ def prune_keys(work: Work, now: float) -> int:
 def prune_letters(work: Work, before: float, most: int) -> int:
     """Forget the first dead letters that ended before that time, or are too much. How many?"""
     totals = work.totals()
-    count = totals.letters + work.tally.letters - LETTER_COUNT
-    size = totals.letter_bytes + work.tally.letter_bytes - LETTER_BYTES
+    count = totals.letters + work.tally.letters - work.bounds.letter_count
+    size = totals.letter_bytes + work.tally.letter_bytes - work.bounds.letter_bytes
     places, bytes = first(work, FIRST_LETTERS, most, before, count, size)
     forget(work, places)
     work.tally.letters -= len(places)
@@ -91,8 +82,8 @@ def prune_letters(work: Work, before: float, most: int) -> int:
 def prune_pasts(work: Work, before: float, most: int) -> int:
     """Forget the first ends before that time, or of too many. How many?"""
     totals = work.totals()
-    count = totals.pasts + work.tally.pasts - PAST_COUNT
-    size = totals.reply_bytes + work.tally.reply_bytes - REPLY_BYTES
+    count = totals.pasts + work.tally.pasts - work.bounds.ended_count
+    size = totals.reply_bytes + work.tally.reply_bytes - work.bounds.ended_bytes
     numbers, bytes = first(work, FIRST_PASTS, most, before, count, size)
     if numbers:
         work.connection.execute(FORGET_PASTS, (json.dumps(numbers),))

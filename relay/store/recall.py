@@ -13,20 +13,15 @@ from relay.core.limits import LETTERS_BYTES
 from relay.core.model import Callback, Key, Letter, Message, Past, PutOff, Told
 from relay.core.ports import KeysFull
 from relay.store.ending import no_room_for_callbacks
-from relay.store.retention import (
-    LETTER_BYTES,
-    LETTER_COUNT,
-    LETTER_SECONDS,
-    PAST_COUNT_IN_MEMORY,
-    PAST_SECONDS,
-    REPLY_BYTES,
-)
+from relay.store.retention import ENDED_COUNT_IN_MEMORY, Bounds
 
 
 class Pasts:
     """How messages ended, oldest end first."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._most = min(bounds.ended_count, ENDED_COUNT_IN_MEMORY)
         self._past: dict[str, Past] = {}
         self._bytes = 0  #: of replies
 
@@ -54,8 +49,8 @@ class Pasts:
         """Forget what is too old at Unix time ``now``, or too much."""
         while self._past:
             oldest = next(iter(self._past.values()))
-            too_much = len(self._past) > PAST_COUNT_IN_MEMORY or self._bytes > REPLY_BYTES
-            if not too_much and oldest.ended_at >= now - PAST_SECONDS:
+            too_much = len(self._past) > self._most or self._bytes > self._bounds.ended_bytes
+            if not too_much and oldest.ended_at >= now - self._bounds.ended_seconds:
                 return
             self.remove(oldest.id)
 
@@ -71,7 +66,8 @@ class Shelved:
 class Letters:
     """Dead letters, oldest end first."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self.spoilt: set[str] = set()  #: ids of messages that come back changed
         self._letters: dict[str, Shelved] = {}
         self._bytes = 0
@@ -117,8 +113,9 @@ class Letters:
         """Forget what is too old at Unix time ``now``, or too much."""
         while self._letters:
             oldest = next(iter(self._letters.values())).letter.past
-            too_much = len(self._letters) > LETTER_COUNT or self._bytes > LETTER_BYTES
-            if not too_much and oldest.ended_at >= now - LETTER_SECONDS:
+            bounds = self._bounds
+            too_much = len(self._letters) > bounds.letter_count or self._bytes > bounds.letter_bytes
+            if not too_much and oldest.ended_at >= now - bounds.letter_seconds:
                 return
             self.remove(oldest.id)
 

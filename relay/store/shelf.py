@@ -36,7 +36,7 @@ from relay.store.ending import is_letter, replacement, requeued, settlement
 from relay.store.paging import PageMaker
 from relay.store.queues import Held, Queues
 from relay.store.recall import Callbacks, Keys, Letters, Pasts
-from relay.store.retention import SEEN_COUNT, SEEN_SECONDS
+from relay.store.retention import SEEN_COUNT, SEEN_SECONDS, Bounds
 from relay.store.telling import owed, owed_anew
 
 Answer = Depth | Kept | None
@@ -45,13 +45,13 @@ Answer = Depth | Kept | None
 class Shelf:
     """Everything that a store keeps, in dictionaries."""
 
-    def __init__(self, secret: bytes, key_count: int, callback_count: int) -> None:
+    def __init__(self, secret: bytes, bounds: Bounds) -> None:
         self._secret = secret
         self._queues = Queues()
-        self._pasts = Pasts()
-        self._letters = Letters()
-        self._keys = Keys(key_count)
-        self._callbacks = Callbacks(callback_count)
+        self._pasts = Pasts(bounds)
+        self._letters = Letters(bounds)
+        self._keys = Keys(bounds.keys)
+        self._callbacks = Callbacks(bounds.callbacks)
         self._seen: dict[str, float] = {}  #: longest unseen first
 
     @property

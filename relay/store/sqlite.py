@@ -22,9 +22,8 @@ from relay.store.chores import Chores
 from relay.store.database import Database, Tune
 from relay.store.faults import Health, StoreOverloaded, again
 from relay.store.group import GroupCommit
-from relay.store.retention import CALLBACK_COUNT, KEY_COUNT
+from relay.store.retention import DEFAULTS, Bounds
 from relay.store.room import Reserve, Room
-from relay.store.work import Bounds
 from relay.store.worker import Worker
 from relay.store.writer import Writer
 
@@ -49,10 +48,9 @@ class SqliteStore:
     ``path`` is the database file; its directory exists. Beside it are SQLite's own files, ``.lock`` and ``.reserve``.
     ``reactor`` brings answers home from the threads, ``clock`` times the chores, ``wall`` gives Unix time.
     ``reserve_bytes`` is the size of the reserve file (0: none). Below ``min_free_bytes`` on the disk, as ``free_bytes``
-    tells, new messages are refused. ``key_count`` idempotency keys are remembered at most, ``callback_count`` callbacks
-    owed or promised. Another program's lock is waited for up to ``busy_seconds``. With ``log_pages`` pages in the log
-    it is copied into the file. ``vfs`` names an SQLite VFS, ``tune`` is called with the connection that writes: for
-    tests of the disk.
+    tells, new messages are refused. ``bounds`` say how much is kept. Another program's lock is waited for up to
+    ``busy_seconds``. With ``log_pages`` pages in the log it is copied into the file. ``vfs`` names an SQLite VFS,
+    ``tune`` is called with the connection that writes: for tests of the disk.
     """
 
     durable = True
@@ -68,8 +66,7 @@ class SqliteStore:
         reserve_bytes: int = 8 * 1024 * 1024,
         min_free_bytes: int = 64 * 1024 * 1024,
         free_bytes: Callable[[], int] | None = None,
-        key_count: int = KEY_COUNT,
-        callback_count: int = CALLBACK_COUNT,
+        bounds: Bounds = DEFAULTS,
         busy_seconds: float = 1.0,
         log_pages: int = 1000,
         vfs: str | None = None,
@@ -80,7 +77,6 @@ class SqliteStore:
         self._wall = wall
         self._health = Health(path)
         free = free_bytes or (lambda: free_on(os.path.dirname(path)))
-        bounds = Bounds(key_count, callback_count)
         self._database = Database(path, free_bytes=free, bounds=bounds, vfs=vfs, busy_seconds=busy_seconds, tune=tune)
         reserve = Reserve(f"{path}.reserve", reserve_bytes)
         room = Room(reserve, min_free=min_free_bytes, free_bytes=free, seconds=clock.seconds)

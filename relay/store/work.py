@@ -12,6 +12,7 @@ import apsw
 
 from relay.core.model import Depth, Kept
 from relay.core.ports import StoreUnavailable
+from relay.store.retention import DEFAULTS, Bounds
 from relay.store.rows import Row
 
 Answer = Depth | Kept | None | StoreUnavailable
@@ -37,21 +38,13 @@ COUNTED: Final = f"SELECT {', '.join(COUNTS)} FROM store"
 COUNT: Final = f"UPDATE store SET {', '.join(f'{name} = {name} + ?' for name in COUNTS)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """How much may be kept at most of what is refused past that."""
-
-    keys: int
-    callbacks: int
-
-
 @dataclass(slots=True)
 class Work:
     """Changes in a transaction. ``lean``: the disk is full, and ends are recorded without remembering them."""
 
     connection: apsw.Connection
     answers: list[Answer] = field(default_factory=list)
-    bounds: Bounds = Bounds(0, 0)
+    bounds: Bounds = DEFAULTS
     lean: bool = False
     tally: Tally = field(default_factory=Tally)  #: what this work has added
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from twisted.internet.defer import gatherResults
@@ -14,14 +14,14 @@ from relay.store.sqlite import SqliteStore
 from tests.store.support import EVERYTHING, NOW, ids
 
 AnyStore = MemoryStore | SqliteStore
-Make = Callable[[], AnyStore]
+Make = Callable[..., AnyStore]  #: its arguments are those of ``Bounds`` that are to be smaller
 DAY = 86400.0
 
 
-class Bounds(Protocol):
-    """Lets every store remember less."""
+class Bounded(Protocol):
+    """Opens a store that keeps less."""
 
-    def __call__(self, **numbers: int) -> None: ...
+    def __call__(self, **numbers: int) -> Awaitable[AnyStore]: ...
 
 
 async def put(store: AnyStore, *records: Record) -> None:

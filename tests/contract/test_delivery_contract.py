@@ -33,7 +33,7 @@ from relay.core.model import (
 )
 from relay.core.ports import KeysFull
 from tests.contract.conftest import KEY_COUNT
-from tests.contract.support import DAY, AnyStore, Bounds, Make, put, queue, restarted, tidied
+from tests.contract.support import DAY, AnyStore, Bounded, Make, put, queue, restarted, tidied
 from tests.store.support import NOW, Wall, record
 
 ACCEPTED = Event(NOW, "accepted", node="n1")
@@ -458,18 +458,16 @@ async def remembered(store: AnyStore, places: Sequence[int]) -> list[int]:
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_the_ends_the_newest_are_remembered_up_to_a_number(store: AnyStore, bounds: Bounds) -> None:
-    bounds(PAST_COUNT=10)
+async def test_of_the_ends_the_newest_are_remembered_up_to_a_number(bounded: Bounded) -> None:
+    store = await bounded(ended_count=10)
     await put(store, *(record(place) for place in range(1, 101)))
     await written(store, *(end(place) for place in range(1, 101)))
     assert await remembered(store, range(1, 101)) == list(range(91, 101))
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_the_ends_the_newest_are_remembered_up_to_the_bytes_of_their_replies(
-    store: AnyStore, bounds: Bounds
-) -> None:
-    bounds(REPLY_BYTES=1000)
+async def test_of_the_ends_the_newest_are_remembered_up_to_the_bytes_of_their_replies(bounded: Bounded) -> None:
+    store = await bounded(ended_bytes=1000)
     await put(store, *(record(place) for place in range(1, 9)))
     for place in range(1, 9):
         await store.write(end(place, reply=b"1" * 400))
@@ -477,16 +475,34 @@ async def test_of_the_ends_the_newest_are_remembered_up_to_the_bytes_of_their_re
 
 
 @pytest_twisted.ensureDeferred
-async def test_dead_letters_are_kept_up_to_a_number_the_newest(store: AnyStore, bounds: Bounds) -> None:
-    bounds(LETTER_COUNT=3)
+async def test_ends_and_dead_letters_are_remembered_as_long_as_is_configured(
+    bounded: Bounded, wall: Wall, clock: Clock
+) -> None:
+    store = await bounded(ended_seconds=60, letter_seconds=600)
+    await put(store, *(record(place) for place in range(1, 7)))
+    await written(store, end(1, at=NOW), end(2, at=NOW + 30))
+    await written(store, *(end(place, Status.DEAD, "attempts", at=NOW + 30 * (place - 3)) for place in (3, 4)))
+    wall.now = NOW + 61
+    await store.write(end(5, at=wall.now))
+    await tidied(store, clock)
+    assert await remembered(store, range(1, 6)) == [2, 3, 4, 5]
+    wall.now = NOW + 601
+    await store.write(end(6, Status.DEAD, "attempts", at=wall.now))
+    await tidied(store, clock)
+    assert await letter_ids(store) == ["m4", "m6"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_dead_letters_are_kept_up_to_a_number_the_newest(bounded: Bounded) -> None:
+    store = await bounded(letter_count=3)
     await some_letters(store, 20)
     assert await letter_ids(store) == ["m18", "m19", "m20"]
     assert (await past(store, "m1")).reason == "attempts"
 
 
 @pytest_twisted.ensureDeferred
-async def test_dead_letters_are_kept_up_to_their_bytes_the_newest(store: AnyStore, bounds: Bounds) -> None:
-    bounds(LETTER_BYTES=1000)
+async def test_dead_letters_are_kept_up_to_their_bytes_the_newest(bounded: Bounded) -> None:
+    store = await bounded(letter_bytes=1000)
     await put(store, *(record(place, payload=b"x" * 400) for place in range(1, 8)))
     for place in range(1, 7):
         await store.write(end(place, Status.DEAD, "attempts"))

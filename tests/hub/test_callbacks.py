@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from relay.core.model import Callback, End, Told
@@ -15,6 +16,7 @@ from relay.core.webhooks import PAUSES, Answer, Verdict
 from relay.hub import callbacks
 from relay.hub.service import Hub
 from relay.store.memory import MemoryStore
+from relay.store.retention import DEFAULTS
 from tests.hub.support import WALL, Agent, Floor
 
 URL = "https://hooks.example.org/done"
@@ -58,7 +60,7 @@ class Telling(Floor):
 
     def __init__(self, most: int = 1_000_000, **limits: Any) -> None:
         self.receivers = Receivers()
-        super().__init__(MemoryStore(durable=True, callback_count=most), **limits)
+        super().__init__(MemoryStore(durable=True, bounds=replace(DEFAULTS, callbacks=most)), **limits)
 
     def _hub(self) -> Hub:
         self._settings |= {"callback_hosts": ["hooks.example.org"], "webhooks": self.receivers}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from relay.core.model import End, Form, Past, Put, Revise
 from relay.store.memory import MemoryStore
+from relay.store.retention import DEFAULTS
 from tests.hub.support import Answer, Floor
 
 DAY = 86400.0
@@ -234,7 +236,7 @@ def test_a_key_is_remembered_as_long_as_its_message_may_live() -> None:
 
 
 def test_when_no_more_keys_may_be_remembered_a_new_one_is_refused() -> None:
-    floor = Floor(MemoryStore(key_count=1))
+    floor = Floor(MemoryStore(bounds=replace(DEFAULTS, keys=1)))
     assert keyed(floor).said == "queued:away"
     answer = keyed(floor, key="another")
     assert answer.said == "queue-full"

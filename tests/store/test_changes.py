@@ -31,10 +31,11 @@ from relay.core.ports import StoreUnavailable
 from relay.store.changes import apply
 from relay.store.migrating import scripts
 from relay.store.reader import Reader
+from relay.store.retention import DEFAULTS
 from relay.store.rounds import rounds
 from relay.store.shelf import Shelf
 from relay.store.superseding import settle
-from relay.store.work import COUNTED, MOST_ROWS, Bounds, Tally
+from relay.store.work import COUNTED, MOST_ROWS, Tally
 from tests.store.support import EVERYTHING, NOW, record
 
 AGENTS = ("a", "b")
@@ -43,7 +44,7 @@ NAMES = [
     *(f"{agent}-{key}-{digest}" for agent in "ab" for key in "kl" for digest in "12"),
 ]
 KEY_COUNT = 3
-BOUNDS = Bounds(KEY_COUNT, 1_000_000)
+BOUNDS = replace(DEFAULTS, keys=KEY_COUNT)
 
 agents = st.sampled_from(AGENTS)
 names = st.sampled_from(NAMES)
@@ -134,7 +135,7 @@ def by_id(letters: list[Letter]) -> dict[str, Letter]:
 
 @given(batches(), st.booleans())
 def test_a_batch_is_the_same_as_its_writes_one_by_one(batches: list[list[Write]], restart: bool) -> None:
-    twin, connection = Shelf(b"\0", KEY_COUNT, BOUNDS.callbacks), new_database()
+    twin, connection = Shelf(b"\0", BOUNDS), new_database()
     for batch in batches:
         with connection:
             answers = apply(connection, batch, BOUNDS)
@@ -193,10 +194,10 @@ def test_as_many_rows_as_there_are_go_in_a_handful_of_statements() -> None:
         connection = new_database()
         statements: list[str] = []
         connection.exec_trace = lambda _, sql, bindings, seen=statements: seen.append(sql) or True
-        apply(connection, [Put(record(place)) for place in range(1, count + 1)], Bounds(0, 0))
+        apply(connection, [Put(record(place)) for place in range(1, count + 1)], DEFAULTS)
         assert len(statements) <= count // MOST_ROWS + 6
         statements.clear()
-        apply(connection, [End("desk", f"m{place}", Status.DELIVERED) for place in range(1, count + 1)], Bounds(0, 0))
+        apply(connection, [End("desk", f"m{place}", Status.DELIVERED) for place in range(1, count + 1)], DEFAULTS)
         assert len(statements) <= count // MOST_ROWS + 13
         connection.exec_trace = None
         assert connection.execute("SELECT count(*) FROM past").get == count

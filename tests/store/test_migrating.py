@@ -15,6 +15,7 @@ from relay.core.model import Callback, Depth, End, Form, Message, Page, Put, Rec
 from relay.core.ports import CallbacksFull, StoreRefused
 from relay.store import migrating
 from relay.store.checksum import checksum
+from relay.store.retention import DEFAULTS
 from relay.store.sqlite import SqliteStore
 from tests.store.support import NOW, ids, record, sqlite_store
 
@@ -242,7 +243,7 @@ async def test_callbacks_of_version_2_are_counted_owed_and_promised_alike(tmp_pa
         connection.execute(row, (2, "m2", None, "queued", None))
         connection.execute(row, (3, "m3", "https://x/", "dead", NOW))
         connection.execute("INSERT INTO callbacks VALUES ('m3', 'https://x/', 4, ?, CAST('{}' AS BLOB))", (NOW,))
-    store = sqlite_store(path, callback_count=3)
+    store = sqlite_store(path, bounds=replace(DEFAULTS, callbacks=3))
     await store.open()
     assert await store.callbacks(NOW, 9) == [Callback("m3", "https://x/", b"{}", 4, NOW, number=1)]
     fourth, fifth = (replace(new, message=replace(new.message, callback="https://x/")) for new in map(record, (4, 5)))

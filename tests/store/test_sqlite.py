@@ -12,6 +12,7 @@ from typing import Any
 import apsw
 import pytest
 import pytest_twisted
+from msgspec.structs import replace
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import Clock
 
@@ -20,7 +21,7 @@ from relay.store import ends, finding, pruning, puts, superseding, work
 from relay.store.faults import StoreOverloaded
 from relay.store.group import BATCH_COUNT, MAX_BYTES, MAX_COUNT
 from relay.store.reader import CALLBACKS, DEPTHS, LAST, OLDEST, OVERDUE, PAGE
-from relay.store.retention import DAY
+from relay.store.retention import DEFAULTS
 from relay.store.sqlite import SqliteStore
 from tests.store.disk import Disk
 from tests.store.support import (
@@ -33,9 +34,11 @@ from tests.store.support import (
     record,
     reopened,
     rows,
+    sqlite_store,
 )
 
 DELIVERED = Status.DELIVERED
+DAY = 86400.0
 
 
 # -- group commit
@@ -174,10 +177,9 @@ async def test_what_ended_badly_is_kept_with_its_reason_for_fourteen_days(
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_what_ended_badly_the_newest_are_kept_up_to_a_number(
-    store: SqliteStore, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pruning, "LETTER_COUNT", 10)
+async def test_of_what_ended_badly_the_newest_are_kept_up_to_a_number(path: Path, clock: Clock) -> None:
+    store = sqlite_store(path, clock=clock, bounds=replace(DEFAULTS, letter_count=10))
+    await store.open()
     await gatherResults([store.write(Put(record(place))) for place in range(1, 301)])
     await gatherResults([store.write(End("desk", f"m{n}", Status.DEAD, "", NOW - n)) for n in range(1, 300)])
     await tidied(store, clock)
@@ -186,10 +188,9 @@ async def test_of_what_ended_badly_the_newest_are_kept_up_to_a_number(
 
 
 @pytest_twisted.ensureDeferred
-async def test_of_what_ended_badly_the_newest_are_kept_up_to_their_bytes(
-    store: SqliteStore, path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pruning, "LETTER_BYTES", 1000)
+async def test_of_what_ended_badly_the_newest_are_kept_up_to_their_bytes(path: Path, clock: Clock) -> None:
+    store = sqlite_store(path, clock=clock, bounds=replace(DEFAULTS, letter_bytes=1000))
+    await store.open()
     await gatherResults([store.write(Put(record(place, payload=b"x" * 400))) for place in range(1, 8)])
     await gatherResults([store.write(End("desk", f"m{n}", Status.DEAD, "", NOW + n)) for n in range(1, 7)])
     await tidied(store, clock)

@@ -7,8 +7,9 @@ from typing import Final
 
 from relay.core.model import Depth, Discard, Revise, Write
 from relay.store import timeline
+from relay.store.retention import Bounds
 from relay.store.rounds import Round, rounds
-from relay.store.work import Answer, Bounds
+from relay.store.work import Answer
 from relay_postgres.ends import discard, end, queued, requeue
 from relay_postgres.link import Connection
 from relay_postgres.pruning import trim

@@ -4,16 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from relay.store.retention import (
-    LETTER_BYTES,
-    LETTER_COUNT,
-    LETTER_SECONDS,
-    PAST_COUNT,
-    PAST_SECONDS,
-    REPLY_BYTES,
-    SEEN_COUNT,
-    SEEN_SECONDS,
-)
+from relay.store.retention import SEEN_COUNT, SEEN_SECONDS
 from relay_postgres.ends import FORGET
 from relay_postgres.work import Many, Work
 
@@ -45,8 +36,8 @@ def prune(work: Work, now: float) -> bool:
     more = [
         prune_agents(work, now) >= SMALL_ROWS,
         prune_keys(work, now) >= SMALL_ROWS,
-        prune_letters(work, now - LETTER_SECONDS, LETTERS) >= LETTERS,
-        prune_pasts(work, now - PAST_SECONDS, PASTS) >= PASTS,
+        prune_letters(work, now - work.bounds.letter_seconds, LETTERS) >= LETTERS,
+        prune_pasts(work, now - work.bounds.ended_seconds, PASTS) >= PASTS,
     ]
     work.count()
     return any(more)
@@ -76,8 +67,8 @@ def prune_keys(work: Work, now: float) -> int:
 def prune_letters(work: Work, before: float, most: int) -> int:
     """Forget the first dead letters that ended before that time, or are too much. How many?"""
     totals = work.totals()
-    count = totals.letters + work.tally.letters - LETTER_COUNT
-    size = totals.letter_bytes + work.tally.letter_bytes - LETTER_BYTES
+    count = totals.letters + work.tally.letters - work.bounds.letter_count
+    size = totals.letter_bytes + work.tally.letter_bytes - work.bounds.letter_bytes
     places, bytes = first(work, FIRST_LETTERS, most, before, count, size)
     work.do_many(FORGET, [(place,) for place in places])
     work.tally.letters -= len(places)
@@ -88,8 +79,8 @@ def prune_letters(work: Work, before: float, most: int) -> int:
 def prune_pasts(work: Work, before: float, most: int) -> int:
     """Forget the first ends before that time, or of too many. How many?"""
     totals = work.totals()
-    count = totals.pasts + work.tally.pasts - PAST_COUNT
-    size = totals.reply_bytes + work.tally.reply_bytes - REPLY_BYTES
+    count = totals.pasts + work.tally.pasts - work.bounds.ended_count
+    size = totals.reply_bytes + work.tally.reply_bytes - work.bounds.ended_bytes
     numbers, bytes = first(work, FIRST_PASTS, most, before, count, size)
     work.do_many(FORGET_PASTS, [(number,) for number in numbers])
     work.tally.pasts -= len(numbers)

@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from relay.extensions import Settings, SettingsError
 from relay.kinds import count, text
+from relay.store.retention import bounds_of
 from relay_postgres.server import ANSWER_SECONDS, CONNECT_SECONDS, SCHEMA, Server
 from relay_postgres.store import PostgresStore
 
@@ -66,6 +67,5 @@ def make_store(url: str, settings: Read, relay: Any) -> PostgresStore:
         reactor=relay.reactor,
         clock=relay.reactor,
         wall=relay.wall,
-        key_count=relay.limits.keys,
-        callback_count=relay.limits.callbacks,
+        bounds=bounds_of(relay.limits),
     )

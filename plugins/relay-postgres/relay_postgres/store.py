@@ -19,8 +19,7 @@ from relay.core.model import Callback, Depth, Kept, Letter, Page, Past, Snapshot
 from relay.core.ports import StoreBroken, StoreUnavailable
 from relay.store.faults import StoreOverloaded, again
 from relay.store.group import GroupCommit
-from relay.store.retention import CALLBACK_COUNT, KEY_COUNT
-from relay.store.work import Bounds
+from relay.store.retention import DEFAULTS, Bounds
 from relay.store.worker import Worker
 from relay_postgres import reader
 from relay_postgres.chores import Chores
@@ -49,7 +48,7 @@ class PostgresStore:
     """``MessageStore`` in a schema of a PostgreSQL database. It is opened once, and holds it alone.
 
     ``reactor`` brings answers home from the threads, ``clock`` times the chores, ``wall`` gives Unix time.
-    ``key_count`` idempotency keys are remembered at most, ``callback_count`` callbacks owed or promised.
+    ``bounds`` say how much is kept.
 
     While the server is away every call fails with StoreUnavailable, and the connection is made again by itself. A
     commit whose answer was lost is looked up on the server, so that what is answered is true; where that cannot be
@@ -66,14 +65,13 @@ class PostgresStore:
         reactor: IReactorFromThreads,
         clock: IReactorTime,
         wall: Callable[[], float],
-        key_count: int = KEY_COUNT,
-        callback_count: int = CALLBACK_COUNT,
+        bounds: Bounds = DEFAULTS,
     ) -> None:
         self._server = server
         self._clock = clock
         self._wall = wall
         self._health = ServerHealth(server)
-        self._writer = Writer(server, Bounds(key_count, callback_count), self._health, clock.seconds)
+        self._writer = Writer(server, bounds, self._health, clock.seconds)
         self._reading_link = Link(server, "reading", clock.seconds, self._writer.admit)
         self._reader = Reader(self._reading_link)
         self._writing = Worker("store-writer", reactor)

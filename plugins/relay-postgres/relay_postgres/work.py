@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from relay.store.work import COUNTS, Answer, Bounds, Tally
+from relay.store.retention import DEFAULTS, Bounds
+from relay.store.work import COUNTS, Answer, Tally
 from relay_postgres.link import Connection
 
 Row = Sequence[Any]
@@ -43,7 +44,7 @@ class Work:
 
     connection: Connection
     answers: list[Answer] = field(default_factory=list)
-    bounds: Bounds = field(default_factory=lambda: Bounds(0, 0))
+    bounds: Bounds = DEFAULTS
     tally: Tally = field(default_factory=Tally)  #: what this work has added
     last_place: int = 0
 

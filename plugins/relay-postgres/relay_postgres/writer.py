@@ -13,7 +13,8 @@ from twisted.logger import Logger
 from relay.core.model import Snapshot, Write
 from relay.core.ports import StoreRefused, StoreUnavailable
 from relay.store.faults import again
-from relay.store.work import Answer, Bounds
+from relay.store.retention import Bounds
+from relay.store.work import Answer
 from relay_postgres.changes import apply
 from relay_postgres.faults import OWN_FAULT, ServerHealth
 from relay_postgres.link import Connection, Link
@@ -180,7 +181,7 @@ class Writer:
 
     def _tidy(self, now: float) -> bool:
         with self.link.use() as connection, connection.transaction():
-            return prune(Work(connection), now)
+            return prune(Work(connection, bounds=self._bounds), now)
 
 
 class _NotMade(Exception):

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from twisted.internet.task import Clock
 
-from relay_postgres import pruning
 from relay_postgres.store import PostgresStore
-from tests.contract.conftest import BOUNDS, bounds, clock, store, wall  # noqa: F401 - what the contract is told with
+from tests.contract.conftest import BOUNDS, bounded, clock, store, wall  # noqa: F401 - what the contract is told with
 from tests.contract.support import Make
 from tests.servers.postgres import PostgresServer
 from tests.store.support import Wall
@@ -49,11 +48,8 @@ def postgres_store(postgres: PostgresServer, schema: str, **options: Any) -> Pos
 @pytest.fixture
 def make(postgres: PostgresServer, schema: str, wall: Wall, clock: Clock) -> Make:  # noqa: F811 - fixtures by name
     """Makes a store over the same contents each time, as a restart does."""
-    made: Any = lambda: postgres_store(postgres, schema, wall=wall, clock=clock, **BOUNDS)  # noqa: E731 - its type is the fixture's
+
+    def made(**numbers: int) -> Any:
+        return postgres_store(postgres, schema, wall=wall, clock=clock, bounds=replace(BOUNDS, **numbers))
+
     return made
-
-
-@pytest.fixture
-def remembering() -> tuple[ModuleType, ...]:
-    """The modules that hold how much is remembered."""
-    return (pruning,)
