@@ -183,8 +183,8 @@ class Key(Value, frozen=True):
     until: float  #: Unix time; remembered at least so long
 
 
-class Event(Value, frozen=True):
-    """One line of a message's history."""
+class Event(Value, frozen=True, array_like=True):
+    """One line of a message's history. Like ``Past`` it is packed without the names of its fields."""
 
     at: float  #: Unix time
     event: str  #: ``accepted``, ``queued``, ``sent``, ``delivered`` …
@@ -193,7 +193,7 @@ class Event(Value, frozen=True):
     detail: str | None = None
 
 
-class Past(Value, frozen=True):
+class Past(Value, frozen=True, array_like=True):
     """A message that has ended, as it is remembered."""
 
     id: str

@@ -40,8 +40,12 @@ class Deadline:
         self._due = None
 
     def stop(self) -> None:
-        """Do not ring, and leave no timer behind: the connection is gone."""
+        """Do not ring any more, and leave no timer behind: the connection is gone.
+
+        What it would have rung for is let go of: the two would hold each other in memory until the collector comes.
+        """
         self._due = None
+        self._ring = _nothing
         self._cancel()
 
     def _start(self, due: float) -> None:
@@ -63,3 +67,7 @@ class Deadline:
             return
         self._due = None
         self._ring()
+
+
+def _nothing() -> None:
+    """There is nobody left to hear it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.abstract import FileDescriptor
@@ -27,6 +27,16 @@ class Brake(enum.Flag):
     HELD = enum.auto()  #: the hub wants nothing more for now
 
 
+class Gone:
+    """Stands for a protocol whose connection is gone: nothing can be said to it, and nothing waits in it."""
+
+    state = WebSocketProtocol.STATE_CLOSED
+    transport = None
+
+
+_GONE: Final[Any] = Gone()
+
+
 @implementer(IPushProducer)
 class AgentWire:
     """One agent's wire. It is the producer of its transport, which says when the socket takes nothing more."""
@@ -42,7 +52,6 @@ class AgentWire:
         self._brakes = Brake.NONE
         self.given = 0  #: bytes that were written since the upgrade
         self._taken = 0
-        self._gone = False
 
     # -- what the hub may do
 
@@ -61,7 +70,8 @@ class AgentWire:
             self._protocol.sendData(b"".join([piece for frame in frames for piece in (_head_of(len(frame)), frame)]))
 
     def ping(self) -> None:
-        self._protocol.sendPing()
+        if self._open():
+            self._protocol.sendPing()
 
     def close(self, code: int, reason: str, limit: str | None = None) -> None:
         if self._open():
@@ -71,7 +81,7 @@ class AgentWire:
             self.hold(False)  # or its answer would not be seen
 
     def abort(self) -> None:
-        if not self._gone:
+        if self._protocol is not _GONE:
             self._protocol.transport.abortConnection()
 
     def unsent(self) -> int:
@@ -97,15 +107,17 @@ class AgentWire:
 
     def end(self) -> None:
         """Nothing more is to be said. Ends the connection when all has left, or when it has had its time."""
+        if self._protocol is _GONE:
+            return
         self._protocol.transport.loseConnection()
         if not self._protocol.closedByMe:
             self.deadline.after(self._limits.close_seconds)
 
     def lost(self) -> None:
-        """The connection is gone."""
-        self._gone = True
+        """The connection is gone, and let go of: in a cycle with this it would stay until the collector comes."""
         self.deadline.stop()
         self.leave()
+        self._protocol = _GONE
 
     # -- what the transport says
 
@@ -114,14 +126,15 @@ class AgentWire:
 
     def resumeProducing(self) -> None:
         self._brake(self._brakes & ~Brake.CHOKED)
-        self._protocol.conversation.drained()
+        if self._protocol is not _GONE:
+            self._protocol.conversation.drained()
 
     def stopProducing(self) -> None:
         pass  # the protocol is told of the lost connection too
 
     def _brake(self, brakes: Brake) -> None:
         before, self._brakes = self._brakes, brakes
-        if self._gone or bool(before) == bool(brakes):
+        if self._protocol is _GONE or bool(before) == bool(brakes):
             return
         if brakes:
             self._protocol.transport.pauseProducing()

@@ -33,7 +33,7 @@ class Courier:
         self.silence = Silence(context.clock, context.limits, self.acks)
         self._retire = retire
         self._pumping = False
-        self._alarm = Alarm(context.clock, self._wake)
+        self._alarm = Alarm(context.clock)
 
     @property
     def idle(self) -> bool:
@@ -199,13 +199,13 @@ class Courier:
             return
         due_at = self.line.due_at()
         if due_at is not None and due_at > (now := self.context.wall()):
-            self._alarm.set(due_at - now)
+            self._alarm.set(due_at - now, self._wake)
         outlet.redelivery.news = False
         if self._alarm.rings_within(outlet.redelivery.soonest):
             return  # as nearly always: what was sent before is due before
         resend_in = outlet.resend_in()
         if resend_in is not None:
-            self._alarm.set(resend_in)
+            self._alarm.set(resend_in, self._wake)
 
     def _wake(self) -> None:
         resend.what_is_due(self)

@@ -2,54 +2,95 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Final
+import struct
+import zlib
+from collections import deque
+from typing import Final, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from relay.core.model import Event, Past, Status
+from relay.core.model import Past
 
-Step = tuple[float, str, str | None, str | None]  #: at, event, session, detail
-#: The fields of a ``Past`` in their order, but for the last.
-Record = tuple[str, str, str, Status, str, int, float, float, float, bytes | None, tuple[Step, ...]]
-ENTRY_BYTES: Final = 300  #: beside its record: its id and its place in the table
+#: Ends that are packed together: so many that what they have in common counts once, and so few that it is done within
+#: half a millisecond. More of them would not become smaller.
+PAGE: Final = 256
+PAGE_SHARE: Final = 64  #: a page is at most this part of all that may be remembered
+PAGE_BYTES: Final = 500  #: beside what is packed
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Record).decode
+_decode: Final = msgspec.msgpack.Decoder(list[Past]).decode
+
+
+class Page(NamedTuple):
+    """Ends that came one after the other."""
+
+    first: str  #: the lowest id …
+    last: str  #: … and the highest: ids begin with the time, so hardly any page but the right one is looked through
+    marks: bytes  #: ``marks_of`` the ids
+    ends: int
+    packed: bytes  #: without the replies: to pack those would take longer than all else
+    replies: dict[str, bytes]
+    size: int
 
 
 class Remembered:
-    """At most ``most`` of them, and at most ``most_bytes`` with their replies: the oldest are given up first.
+    """The last ``most`` of them, and at most ``most_bytes`` with their replies: the oldest are given up first.
 
-    Each is kept as a string of bytes. As the objects that it is read into it would take twice the memory, and there
-    are 100,000. ``node``: where everything in them happened.
+    As objects they would take 700 bytes each, packed they take 70, and there are 100,000. ``most`` is exceeded by what
+    is given up together with the next to go.
     """
 
-    def __init__(self, most: int, most_bytes: int, node: str) -> None:
+    def __init__(self, most: int, most_bytes: int) -> None:
         self._most = most
         self._most_bytes = most_bytes
-        self._node = node
-        self._bytes = 0
-        self._ends: OrderedDict[str, bytes] = OrderedDict()
+        self._page = min(PAGE, max(1, most // PAGE_SHARE))
+        self._page_bytes = most_bytes // PAGE_SHARE
+        self._newest: dict[str, Past] = {}  #: not packed yet
+        self._newest_bytes = 0  #: of their replies
+        self._pages: deque[Page] = deque()  #: the oldest first
+        self._count = 0  #: in the pages …
+        self._bytes = 0  #: … and what they take
 
     def add(self, past: Past) -> None:
         """Remember it."""
-        timeline = tuple((each.at, each.event, each.session, each.detail) for each in past.timeline)
-        times = (past.created_at, past.expires_at, past.ended_at)
-        who = (past.id, past.agent, past.publisher)
-        fields: Record = (*who, past.status, past.reason, past.attempts, *times, past.reply, timeline)
-        record = _encode(fields)
-        self._ends[past.id] = record
-        self._bytes += len(record) + ENTRY_BYTES
-        while len(self._ends) > self._most or (self._bytes > self._most_bytes and len(self._ends) > 1):
-            _, oldest = self._ends.popitem(last=False)
-            self._bytes -= len(oldest) + ENTRY_BYTES
+        self._newest[past.id] = past
+        if past.reply is not None:
+            self._newest_bytes += len(past.reply)
+        if len(self._newest) >= self._page or self._newest_bytes > self._page_bytes:
+            self._pack()
+
+    def _pack(self) -> None:
+        pasts, self._newest, self._newest_bytes = list(self._newest.values()), {}, 0
+        replies = {past.id: past.reply for past in pasts if past.reply is not None}
+        bare = [replace(past, reply=None) if past.reply is not None else past for past in pasts] if replies else pasts
+        ids = [past.id for past in pasts]
+        packed, marks = zlib.compress(_encode(bare), 1), marks_of(*ids)
+        size = len(packed) + len(marks) + PAGE_BYTES + sum(map(len, replies.values()))
+        self._pages.append(Page(min(ids), max(ids), marks, len(ids), packed, replies, size))
+        self._count += len(ids)
+        self._bytes += size
+        while len(self._pages) > 1 and (
+            self._count - self._pages[0].ends >= self._most or self._bytes > self._most_bytes
+        ):
+            oldest = self._pages.popleft()
+            self._count -= oldest.ends
+            self._bytes -= oldest.size
 
     def get(self, id: str) -> Past | None:
         """The end of that message, if it is remembered."""
-        record = self._ends.get(id)
-        if record is None:
-            return None
-        id, agent, publisher, status, reason, attempts, created, expires, ended, reply, steps = _decode(record)
-        timeline = tuple(Event(at, name, session, self._node, detail) for at, name, session, detail in steps)
-        return Past(id, agent, publisher, status, reason, attempts, created, expires, ended, reply, timeline)
+        past = self._newest.get(id)
+        if past is not None:
+            return past
+        mark = marks_of(id)
+        for page in reversed(self._pages):
+            if page.first <= id <= page.last and mark in page.marks:
+                for past in _decode(zlib.decompress(page.packed)):
+                    if past.id == id:
+                        return replace(past, reply=page.replies.get(id))
+        return None
+
+
+def marks_of(*ids: str) -> bytes:
+    """Four bytes of each id, which hardly any other has."""
+    return struct.pack(f"{len(ids)}I", *[hash(id) & 0xFFFFFFFF for id in ids])

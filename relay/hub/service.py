@@ -80,7 +80,7 @@ class Hub:
     ) -> None:
         ledger = Ledger(store, clock)
         self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
-        chronicle = Chronicle(wall, node, Remembered(limits.remembered, limits.remembered_bytes, node), self._bulletin)
+        chronicle = Chronicle(wall, node, Remembered(limits.remembered, limits.remembered_bytes), self._bulletin)
         pressure, patience = Pressure(limits), Patience(clock)
         self._context = Context(clock, wall, random, limits, ledger, pressure, chronicle, audit, patience)
         self._context.ack_timeout = ack_timeout

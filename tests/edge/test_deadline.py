@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from twisted.internet.task import Clock
 
@@ -77,3 +79,14 @@ def test_stopped_it_leaves_no_timer(clock: Clock, deadline: Deadline, rung: list
     assert clock.getDelayedCalls() == []
     run(clock, 20)
     assert rung == []
+
+
+def test_stopped_it_lets_go_of_what_it_would_have_rung_for(clock: Clock) -> None:
+    def ring() -> None: ...
+
+    held = weakref.ref(ring)
+    deadline = Deadline(clock, ring)
+    del ring
+    deadline.after(10)
+    deadline.stop()
+    assert held() is None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress
 
 from relay.edge.transport import name_of, waiting_in
-from tests.edge.support import PING, PONG, TEXT, Agent, House, frame, join, upgrade
+from tests.edge.support import PING, PONG, TEXT, Agent, House, frame, get, join, upgrade
 
 KIB = 1024
 
@@ -174,3 +177,36 @@ def test_what_waits_in_each_layer_is_counted_once(agent: Agent) -> None:
 )
 def test_an_address_has_a_name_for_people(address: IAddress, name: str) -> None:
     assert name_of(address) == name
+
+
+# -- what is gone
+
+
+def test_a_connection_that_is_gone_leaves_nothing_for_the_collector(house: House) -> None:
+    gc.disable()
+    try:
+        plain, agent = house.connect(), join(house)
+        assert plain.ask(get("/healthz")).status == 200
+        gone = [weakref.ref(plain.socket.protocol), weakref.ref(agent.socket.protocol)]
+        for client in (plain, agent.client):
+            client.socket.hang_up(ConnectionLost())
+            client.socket.protocol = None
+        house.reactor.advance(0)
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_wire_that_is_gone_takes_nothing_and_keeps_nothing(house: House) -> None:
+    agent = join(house)
+    agent.socket.hang_up(ConnectionLost())
+    wire = agent.conversation.transport
+    wire.send(b"late")
+    wire.ping()
+    wire.hold(True)
+    wire.hold(False)
+    wire.close(1000, "late")
+    wire.abort()
+    assert wire.unsent() == 0
+    assert agent.frames() == []
+    assert house.reactor.getDelayedCalls() == []
