@@ -34,6 +34,13 @@ class Chronicle:
         entry.events.append(Event(now, name, session, self._node, detail))
         self.bulletin.add(name, agent, now, entry.id, detail)
 
+    def launched(self, agent: str, entry: Entry, session: str) -> None:
+        """It was accepted, and sent at once."""
+        now, add = self._wall(), self.bulletin.add
+        entry.events = [Event(now, "accepted", None, self._node), Event(now, "sent", session, self._node)]
+        add("accepted", agent, now, entry.id, None)
+        add("sent", agent, now, entry.id, None)
+
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
         self.bulletin.add(name, agent, self._wall(), id, detail)

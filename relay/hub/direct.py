@@ -141,10 +141,14 @@ def _send(courier: Courier, entry: Entry, message: Message) -> None:
     outlet = courier.outlet
     assert outlet is not None
     courier.hold(1, entry.size)
-    courier.context.chronicle.note(courier.agent, entry, "accepted")
+    chronicle = courier.context.chronicle
     if outlet.send(message, 1, queued=False):
-        courier.was_sent(entry)
+        entry.sends = 1
+        courier.acks.sent(entry.id, 1)
+        outlet.redelivery.start(entry, outlet.flow_time())
+        chronicle.launched(courier.agent, entry, outlet.session)
         courier.set_alarm()
     else:
+        chronicle.note(courier.agent, entry, "accepted")
         entry.trials = NEVER
         courier.end(entry, Status.REJECTED, "too-large-for-agent")

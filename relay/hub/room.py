@@ -33,7 +33,7 @@ class Room:
     def lacks(self, submission: Submission) -> bool:
         """Would something have to give way to it, or it be refused? Nothing is changed by asking."""
         size = len(submission.payload)
-        return (self._lack_in_all(size) or self._lack_in_queue(submission.agent, size)) is not None
+        return self._lack_in_all(size) is not None or self._lack_in_queue(submission.agent, size) is not None
 
     def _lack_in_all(self, size: int) -> Problem | None:
         context, limits = self._context, self._context.limits
