@@ -80,7 +80,7 @@ async def _send_again(courier: Courier, outlet: Outlet, batch: list[Entry]) -> N
     if courier.outlet is not outlet:
         return
     for entry in batch:
-        if entry.phase is not Phase.FLYING:
+        if entry.phase is not Phase.FLYING or entry.pause is not None:  # its clock was started while it was read
             continue
         message = messages.get(entry.id)
         if message is not None:

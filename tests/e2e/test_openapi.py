@@ -149,7 +149,7 @@ def test_with_a_token_of_each_role_every_call_is_answered_as_the_document_says(
 def test_much_with_a_token_of_each_role_is_answered_as_the_document_says(
     asking: Daemon, name: str, role: str, mode: GenerationMode
 ) -> None:
-    tried(asking, name, mode, 100, role)
+    tried(asking, name, mode, 25, role)
 
 
 def exactly(relay: Daemon, name: str, *, body: Any = None, query: dict[str, str] | None = None, **path: str) -> Any:

@@ -81,6 +81,31 @@ def test_progress_starts_the_clock_afresh() -> None:
     assert agent.messages() == [1]
 
 
+def test_progress_counts_although_the_message_is_being_read_to_be_sent_again() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    answer = floor.post(wait=0)
+    floor.store.hold(writes=False, reads=True)
+    floor.pass_time(11)
+    agent.say("progress", ids=[answer.id])
+    floor.store.release()
+    floor.pass_time(9)
+    assert agent.messages() == [1]
+    floor.pass_time(1)
+    assert agent.messages() == [1]
+
+
+def test_what_was_refused_and_sent_while_it_was_being_read_is_not_sent_twice() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    answer = floor.post(wait=0)
+    floor.store.hold(writes=False, reads=True)
+    floor.pass_time(11)
+    agent.say("nack", id=answer.id, delay=0)
+    floor.store.release()
+    assert agent.messages() == [1, 1]
+
+
 def test_the_clock_stands_still_while_bytes_have_not_left() -> None:
     floor = Floor()
     agent = floor.agent().register(ack_wait=10)
