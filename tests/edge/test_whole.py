@@ -234,3 +234,20 @@ def test_a_batch_is_posted_and_nothing_else(relay: Relay, method: str) -> None:
     answer = relay.ask(get("/v1/messages", method=method))
     assert (answer.problem, answer.headers["allow"]) == ("method-not-allowed", "OPTIONS, POST")
     assert relay.ask(get("/v1/messages", method="OPTIONS")).headers["allow"] == "OPTIONS, POST"
+
+
+def test_what_is_queued_is_shown_with_its_payload_as_an_agent_would_get_it(relay: Relay) -> None:
+    for body, content_type in (
+        (b'{"n": 1.0}', "application/json"),
+        (b"h\xe9", "text/plain;charset=iso-8859-1"),
+        (b"\0", "a/b"),
+    ):
+        relay.post(body, content_type=content_type, topic=None, relay_meta_room="kitchen")
+    shown = relay.get("/v1/agents/desk-1/messages?payload=true").json["items"]
+    assert [(item["payload"], item.get("encoding"), item["size"]) for item in shown] == [
+        ({"n": 1.0}, None, 10),
+        ("hé", None, 2),
+        ("AA==", "base64", 1),
+    ]
+    assert [item["headers"] for item in shown] == [{"room": "kitchen"}] * 3
+    assert all("payload" not in item for item in relay.get("/v1/agents/desk-1/messages").json["items"])

@@ -268,3 +268,34 @@ def test_one_frame_of_foreign_ids_costs_no_more_writes_than_an_agent_may_have_in
     assert context.ledger.ends.count("desk-1") == 10
     assert context.counters.table()["max_in_flight"] == 990
     assert answer.said == "delivered", "its own counts, wherever it stands among the others"
+
+
+def test_the_delay_of_a_nack_is_a_day_at_most() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    floor.post(wait=0, ttl=30 * 86400.0)
+    agent.say("nack", id=agent.ids()[0], delay=10**9)
+    floor.clock.advance(86399)
+    assert agent.messages() == []
+    floor.pass_time(2)
+    assert agent.messages() == [1]
+
+
+def test_a_window_is_as_wide_as_may_be_and_no_wider() -> None:
+    floor = Floor(max_in_flight=3, default_in_flight=1)
+    for _ in range(5):
+        floor.post(wait=0)
+    agent = floor.agent().register()
+    assert agent.messages() == [1]
+    agent.say("window", max_in_flight=10_000)
+    assert agent.messages() == [2, 3]
+    assert agent.heard("error") == []
+
+
+def test_a_pong_tells_the_time_of_the_relay() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    floor.clock.advance(1.5)
+    agent.say("ping")
+    (pong,) = agent.heard("pong")
+    assert (pong["time"], "ref" in pong) == ("2027-01-15T08:00:01.500Z", False)

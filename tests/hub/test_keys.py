@@ -159,6 +159,17 @@ def test_with_a_key_delivered_is_said_only_when_that_is_durable() -> None:
     assert isinstance(floor.find(answer.id), Past)
 
 
+def test_with_a_key_rejected_is_said_only_when_that_is_durable() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    answer = keyed(floor)
+    floor.store.hold()
+    agent.say("nack", id=agent.ids()[0], requeue=False)
+    assert answer.said == "waiting"
+    floor.store.release()
+    assert answer.said == "rejected"
+
+
 def test_an_end_that_cannot_be_made_durable_in_time_is_not_claimed() -> None:
     floor = Floor()
     agent = floor.agent().register()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 from tests.hub.support import Agent, Floor
@@ -236,3 +237,19 @@ def test_who_only_publishes_and_registers_again_is_told_so() -> None:
     agent.say("register", agent="desk-1")
     (error,) = agent.heard("error")
     assert (error["code"], error["detail"]) == ("already-registered", "this connection is registered already")
+
+
+def test_a_raw_agent_gets_the_json_of_a_line_as_it_stood_there_or_what_it_decodes_to() -> None:
+    floor = Floor()
+    desk, agent = floor.agent().register(raw=True), publisher(floor)
+    slices = [b'{ "a": 1.0 }', b'"gr\\u00fc\xc3\x9fe"', b"-0.0"]
+    for number, payload in enumerate(slices):
+        line = b'{"type":"publish","agent":"desk-1","content_type":"text/plain","ref":"%d","payload":%b}'
+        agent.conversation.received(line % (number, payload))
+    publish(agent, base64.b64encode(b"\x00\xff").decode(), encoding="base64")
+    publish(agent, base64.b64encode(b"hi").decode(), encoding="base64", content_type="text/plain")
+    frames = desk.heard("message")
+    assert {frame["encoding"] for frame in frames} == {"base64"}
+    assert [base64.b64decode(frame["payload"]) for frame in frames] == [*slices, b"\x00\xff", b"hi"]
+    types = ["text/plain"] * 3 + ["application/octet-stream", "text/plain"]
+    assert [frame["content_type"] for frame in frames] == types

@@ -207,7 +207,7 @@ def test_a_second_registration_is_refused_when_the_holder_shows_a_sign_of_life()
     holder.conversation.heard()
     (error,) = newcomer.heard("error")
     assert error["code"] == "duplicate"
-    assert error["holder"]["client"] == "first"
+    assert error["holder"] == {"since": "2027-01-15T08:00:00.000Z", "client": "first", "node": "node-1"}
     assert newcomer.wire.closed == (4000, "duplicate; retry_after=60")
     answer = floor.post()
     holder.ack(*holder.ids())
