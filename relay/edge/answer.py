@@ -59,11 +59,18 @@ def of_problem(problem: Problem, *headers: Header) -> Answer:
     if problem.word == "unauthenticated":
         headers += ((b"WWW-Authenticate", b"Bearer"),)
     if problem.word in ENDS and "id" in problem.fields:
-        headers += ((b"Relay-Status", str(problem.fields.get("ended", problem.word)).encode("ascii")),)
+        headers += _of_an_end(problem)
     if problem.replay:
         headers += ((b"Idempotent-Replay", b"true"),)
     body = msgspec.json.encode(problem.members())
     return Answer(problem.status, ((b"Content-Type", PROBLEM_JSON), *headers), body, problem.limit)
+
+
+def _of_an_end(problem: Problem) -> tuple[Header, ...]:
+    status = (b"Relay-Status", str(problem.fields.get("ended", problem.word)).encode("ascii"))
+    if problem.word == "undeliverable" and not problem.fields.get("attempts"):
+        return (status,)  # of what was neither sent nor kept nothing is known later
+    return (b"Location", b"/v1/messages/" + problem.fields["id"].encode("ascii")), status
 
 
 def of_outcome(outcome: Outcome, *more: Header) -> Answer:

@@ -63,6 +63,7 @@ def test_a_time_to_live_is_echoed_as_it_applies(relay: Relay) -> None:
 def test_now_or_never_is_never_for_an_agent_that_is_away(relay: Relay) -> None:
     answer = relay.post(ttl="0")
     assert (answer.status, answer.problem) == (504, "undeliverable")
+    assert (answer.headers["relay-status"], "location" in answer.headers) == ("undeliverable", False)
     assert "sent" not in answer.json
     assert relay.get("/v1/agents/desk-1/messages").json["items"] == []
 
@@ -187,19 +188,21 @@ def test_an_operator_closes_a_session(relay: Relay) -> None:
 
 
 def test_an_end_that_is_a_problem_is_named_in_a_header_and_so_is_the_wait_that_applied(relay: Relay) -> None:
-    agent = relay.agent()
+    agent, where = relay.agent(), list[str]()
 
     def begin(body: bytes, **headers: str | None) -> Client:
         return relay.begin(post("desk-1", body, prefer="wait=2", **headers))
 
     def said(client: Client) -> tuple[int, str, str]:
         answer = client.answer("POST")
+        where.append(answer.headers["location"])
         return answer.status, answer.headers["relay-status"], answer.headers["preference-applied"]
 
     refused = begin(b"1")
     agent.say("nack", id=agent.messages()[-1]["id"], requeue=False)
     relay.settle()
     assert said(refused) == (422, "rejected", "wait=2")
+    assert relay.get(where[-1]).json["status"] == "rejected"
     unheard = begin(b"2", ttl="0")
     relay.pass_time(2)
     assert said(unheard) == (504, "undeliverable", "wait=2")
