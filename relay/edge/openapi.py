@@ -126,6 +126,7 @@ def _problem(status: int) -> Schema:
     if status in (429, 503):
         headers["Retry-After"] = {"required": True, **_header("Seconds until it may be tried again", COUNT)}
     if ENDS.intersection(words):
+        headers["Idempotent-Replay"] = _header("`true`: the message was known by its key")
         headers["Relay-Status"] = _header("How it ended, if it is about a message")
         headers["Location"] = _header("`/v1/messages/{id}`, if there is something to be seen there")
     return _answer(f"A problem: {', '.join(f'`{word}`' for word in words)}", ref("Problem"), _PROBLEM_JSON, headers)
