@@ -198,5 +198,10 @@ class RelayService(Service):
 
 
 def _within(seconds: float, waiting: object, clock: IReactorTime) -> Deferred[Any]:
-    """The Deferred (or plain value) ``waiting`` with a time limit: TimeoutError past that."""
-    return maybeDeferred(lambda: waiting).addTimeout(seconds, clock)
+    """What comes of ``waiting`` (a Deferred, or a plain value); TimeoutError when that takes longer.
+
+    It is not cancelled: what a plugin's does then may fail, or be nothing.
+    """
+    told: Deferred[Any] = Deferred()
+    maybeDeferred(lambda: waiting).addBoth(lambda result: None if told.called else told.callback(result))
+    return told.addTimeout(seconds, clock)

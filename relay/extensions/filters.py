@@ -113,7 +113,7 @@ def _submission(before: Submission, verdict: object, limits: Limits) -> Submissi
         return before
     if not isinstance(verdict, Submission):
         raise Rubbish(f"ingest must return None or a Submission, not {type(verdict).__name__}")
-    return _sound(before, verdict, limits)
+    return sound(before, verdict, limits)
 
 
 def _message(before: Message, verdict: object, limits: Limits) -> Message:
@@ -124,15 +124,21 @@ def _message(before: Message, verdict: object, limits: Limits) -> Message:
         raise Rubbish("before_send must answer at once, not with a Deferred")
     if not isinstance(verdict, Message) or verdict.id != before.id:
         raise Rubbish(f"before_send must return None or the Message with the same id, not {type(verdict).__name__}")
-    return _sound(before, verdict, limits)
+    return sound(before, verdict, limits)
 
 
-def _sound(before: M, after: M, limits: Limits) -> M:
-    """Is each field what it must be, and may the payload be sent as what it says that it is?"""
-    msgspec.convert(asdict(after), type(after))  # a Struct checks nothing when it is made
+def sound(before: M | None, after: M, limits: Limits) -> M:
+    """Is each field what it must be, and may the payload be sent as what it says that it is? Raises Rubbish.
+
+    ``before`` is what was sound already.
+    """
+    try:
+        msgspec.convert(asdict(after), type(after))  # a Struct checks nothing when it is made
+    except msgspec.ValidationError as error:
+        raise Rubbish(str(error)) from None
     if not is_agent_id(after.agent):
         raise Rubbish(f"{after.agent[:100]!r} is no agent id")
-    if after.payload is before.payload and after.content_type == before.content_type:
+    if before is not None and after.payload is before.payload and after.content_type == before.content_type:
         return replace(after, form=before.form)
     if len(after.payload) > limits.payload:
         raise Rubbish(f"the payload has {len(after.payload)} bytes; allowed are {limits.payload}")

@@ -15,6 +15,9 @@ from relay.extensions.tally import Tally
 
 T = TypeVar("T")
 
+#: Seconds that a plugin gets of a turn of the reactor, but for the call that it is in; then it is the others' turn.
+TURN: Final = 0.005
+
 #: A plugin that fails at every message would fill the log: so often is it told, in seconds; the counters know all.
 LOGGED_EVERY: Final = 60.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from twisted.python.failure import Failure
 from relay.core.ports import AgentConversation
 from relay.core.problems import Problem
 from relay.core.session import Close
-from relay.extensions.health import Health
+from relay.extensions.health import TURN, Health
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -88,6 +89,8 @@ class InsideWire:
         self._refusal = "the session has ended"
         self._over = False
         self._taken = 0
+        self._came: deque[_Frame] = deque()  #: no more than the window, and what comes at the beginning and the end
+        self._at_work = False
 
     def begin(self, conversation: AgentConversation, *, max_in_flight: int) -> Deferred[None]:
         """Register. Fires when the agent is held; fails with Problem (``duplicate``, ``draining``, ``overloaded``)."""
@@ -115,8 +118,8 @@ class InsideWire:
         for frame in frames:
             self._taken += len(frame)
             if not self._over:
-                # In a turn of its own: who sends is in the middle of something.
-                self._clock.callLater(0, self._receive, _frame.decode(frame))
+                self._came.append(_frame.decode(frame))
+                self._look()
 
     def ping(self) -> None:
         if not self._over:
@@ -148,14 +151,29 @@ class InsideWire:
             return
         self._over = True
         self._clock.callLater(0, self.conversation.lost, code, code is not None)
-        if self.begun.called:
-            self._lost(problem)
-        else:
+        if not self.begun.called:
             self.begun.errback(problem)
+            return
+        # Whoever ended the session has others to see to.
+        maybeDeferred(self._lost, problem).addErrback(lambda failure: self._health.failed("lost", failure))
+
+    def _look(self) -> None:
+        """In a turn of its own: who sends is in the middle of something."""
+        if self._came and not self._at_work:
+            self._at_work = True
+            self._clock.callLater(0, self._receive_all)
+
+    def _receive_all(self) -> None:
+        """As many as there is time for: a burst to a slow handler must not be one turn."""
+        self._at_work = False
+        until = self._clock.seconds() + TURN
+        while self._came and not self._over and self._clock.seconds() <= until:
+            self._receive(self._came.popleft())
+        if self._over:
+            self._came.clear()
+        self._look()
 
     def _receive(self, frame: _Frame) -> None:
-        if self._over:
-            return
         if frame.type == "message":
             self._handle(frame)
         elif frame.type == "registered":

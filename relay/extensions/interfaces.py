@@ -58,6 +58,7 @@ class IAuthenticatorPlugin(IRelayPlugin):
             - ``still(grant)``, what its token grants by now, or None;
             - ``on_change(call)``: to be called when ``still`` may say something else than before.
 
+            What lacks one of these is a start-up error, and so is an ``on_change`` that fails.
             Any other failure of ``check``, and a Deferred that does not fire within ``[limits] auth_seconds``, is
             ``TokensUnavailable``. A ``known`` that fails knows nothing; a ``still`` that fails takes the grant back.
         """
@@ -74,6 +75,10 @@ class IMessageStorePlugin(IRelayPlugin):
 
         @param url: the whole URL as it was configured.
         @return: a ``relay.extensions.MessageStore``. ``tests/contract`` of the relay's source holds what it promises.
+            It is asked on the reactor's thread, and answers there. A write that fails in any way, or is answered with
+            something else than the contract says, is ``store-unavailable`` to whoever waits for it; who waits for one
+            that is never answered waits as long, while what goes directly goes on. The store has a time limit of its
+            own for what may hang.
         @raise SettingsError: the URL names no store. The relay does not start.
         """
 
@@ -175,7 +180,8 @@ class IRelay(Interface):
     def publish(submission: Submission) -> Deferred[Outcome]:
         """Hand in a message, as a POST does; it is known under the publisher ``x-NAME``, whatever it says.
 
-        @return: a Deferred of its ``Outcome``; it fails with ``Problem``.
+        @return: a Deferred of its ``Outcome``; it fails with ``Problem``, or with an error that names the field of
+            ``submission`` which cannot be, or says how its payload is not what its ``content_type`` says.
         """
 
     def attach(

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from relay.core.model import Notice
-from relay.extensions.health import Health, State
+from relay.extensions.health import TURN, Health, State
 
 SLICE: Final = 100  #: notices told in one turn of the reactor to a listener that takes each at once
 
@@ -60,9 +60,10 @@ class Listener:
 
     async def _tell(self) -> None:
         """Tell a slice of what waits, and come back for the rest."""
+        until = self._clock.seconds() + TURN
         try:
             for _ in range(SLICE):
-                if not self._waiting or self.health.state is State.OFF:
+                if not self._waiting or self.health.state is State.OFF or self._clock.seconds() > until:
                     break
                 await self._tell_one(self._waiting.popleft())
         finally:

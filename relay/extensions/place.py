@@ -16,6 +16,7 @@ from relay.core.limits import Limits
 from relay.core.model import Outcome, Submission
 from relay.core.ports import Audit, Floor
 from relay.core.problems import Problem
+from relay.extensions.filters import sound
 from relay.extensions.health import Health
 from relay.extensions.inside import Handler, InsideWire
 from relay.extensions.interfaces import IRelay
@@ -69,7 +70,8 @@ class Place:
 
     def publish(self, submission: Submission) -> Deferred[Outcome]:
         def submit() -> Any:
-            return self._floor().submit(replace(submission, publisher=self._name))
+            floor = self._floor()  # before it is started nothing is right
+            return floor.submit(replace(sound(None, submission, self.limits), publisher=self._name))
 
         return maybeDeferred(submit)
 
@@ -83,9 +85,9 @@ class Place:
     ) -> Deferred[Callable[[], None]]:
         seconds, clock = self.limits.ack_wait, self.reactor
 
-        def gone(why: Problem) -> None:
+        def gone(why: Problem) -> object:
             self.wires.discard(wire)
-            lost(why)
+            return lost(why)
 
         def end() -> None:
             self.wires.discard(wire)

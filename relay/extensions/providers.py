@@ -11,15 +11,18 @@ from twisted.python.failure import Failure
 from relay.core.access import Grant, TokenRefused, TokensUnavailable
 from relay.core.ports import TokenProvider
 from relay.extensions.health import Health
+from relay.extensions.settings import NotUsable
 
 
 class Provider:
     """Implements ``relay.core.ports.TokenProvider`` over a plugin's own: whatever that fails at is "no"."""
 
-    def __init__(self, health: Health, inner: TokenProvider) -> None:
+    def __init__(self, health: Health, inner: TokenProvider, seconds: float) -> None:
+        """``seconds``: how long a ``check`` may take."""
         self.source = inner.source
         self._health = health
         self._inner = inner
+        self._seconds = seconds
 
     def known(self, token: str) -> Grant | None:
         try:
@@ -33,8 +36,8 @@ class Provider:
 
     async def _check(self, token: str) -> Grant:
         try:
-            # A plugin's time is bounded by whoever asks: ``auth_seconds`` of the limits.
-            grant = self._grant("check", await maybeDeferred(self._inner.check, token), or_none=False)
+            said = self._health.within(self._seconds, maybeDeferred(self._inner.check, token))
+            grant = self._grant("check", await said, or_none=False)
         except (TokenRefused, TokensUnavailable):
             self._health.worked()
             raise
@@ -54,12 +57,24 @@ class Provider:
             return None
 
     def on_change(self, call: Callable[[], object]) -> None:
-        self._inner.on_change(call)
+        try:
+            said: Any = self._inner.on_change  # of a stranger: it may return anything
+            _drop(said(call))
+        except Exception as error:
+            why = f"on_change failed: {type(error).__name__}: {error}"
+            raise NotUsable(f"extensions.{self._health.name}: {why}") from error
 
     def _grant(self, hook: str, said: Any, *, or_none: bool) -> Grant | None:
         if said is None and or_none:
             return None
+        _drop(said)
         if not isinstance(said, Grant) or said.source != self.source:
             raise TypeError(f"{hook} must return a Grant whose source is {self.source!r}, not {type(said).__name__}")
         self._health.worked()
         return said
+
+
+def _drop(said: object) -> None:
+    """Nobody waits for it: then it must not be said of it that it failed and nobody was there."""
+    if isinstance(said, Deferred):
+        said.addErrback(lambda _: None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from relay.core.ports import Floor, MessageStore, TokenProvider
 from relay.extensions.filters import Filter, Filters
@@ -28,6 +30,9 @@ from relay.kinds import shown
 
 #: who may call what a plugin adds over HTTP
 SCOPES = ("none", "publish", "agent", "admin")
+
+#: what a Klein application, and a service, must have
+APP, SERVICE = ("resource", "handle_errors"), ("running", "startService", "stopService")
 
 #: the interface of a listener -> how the events begin that it is told
 PREFIXES = {ISessionListenerPlugin: "agent.", IDeliveryListenerPlugin: "message."}
@@ -92,10 +97,11 @@ class Roster:
     def providers(self) -> list[TokenProvider]:
         """Those that say who somebody is."""
         providers: list[TokenProvider] = []
+        limits = self._world.limits
         for each in self.providing(IAuthenticatorPlugin):
-            made = self._made(each, "provider")
+            made = self._made(each, "provider", needs=members(TokenProvider))
             # What came with the relay is tested with it; and this is called at every request.
-            providers.append(made if each.found.builtin else Provider(each.health, made))
+            providers.append(made if each.found.builtin else Provider(each.health, made, limits.auth_seconds))
         return providers
 
     def store(self, url: str) -> MessageStore:
@@ -105,7 +111,7 @@ class Roster:
         for found in plugins:
             if ":" in url and scheme in found.plugin.schemes:
                 each = next((one for one in self.enlisted if one.found is found), None) or self._enlist(found, {})
-                store: MessageStore = self._made(each, "store", url)
+                store: MessageStore = self._made(each, "store", url, needs=members(MessageStore))
                 return store
         known = ", ".join(sorted(f"{scheme}:" for found in plugins for scheme in found.plugin.schemes))
         raise NotUsable(f"store {shown(url)!r}: unknown kind of store; installed are {known}")
@@ -128,11 +134,11 @@ class Roster:
             if each.plugin.scope not in SCOPES:
                 allowed = ", ".join(SCOPES)
                 raise NotUsable(f"extensions.{each.name}: its scope is {each.plugin.scope!r}; allowed: {allowed}")
-        return [(each, self._made(each, "app")) for each in enlisted]
+        return [(each, self._made(each, "app", needs=APP)) for each in enlisted]
 
     def services(self) -> list[tuple[str, Any]]:
         """(name, service) of those that live as long as the relay."""
-        return [(each.name, self._made(each, "service")) for each in self.providing(IRelayServicePlugin)]
+        return [(each.name, self._made(each, "service", needs=SERVICE)) for each in self.providing(IRelayServicePlugin)]
 
     def connect(self, floor: Floor) -> None:
         """The relay is built: plugins may ask it for things, and listeners are told what happens."""
@@ -141,7 +147,7 @@ class Roster:
         limits = self._world.limits
         for each in self.providing(IListenerPlugin):
             prefixes = tuple(prefix for kind, prefix in PREFIXES.items() if kind.providedBy(each.plugin))
-            told, clock = self._made(each, "listener"), self._world.reactor
+            told, clock = self._made(each, "listener", needs=("__call__",)), self._world.reactor
             seconds, most = limits.extension_seconds, limits.extension_queue
             floor.notices.subscribe(Listener(each.health, told, prefixes, clock, seconds=seconds, most=most))
 
@@ -158,7 +164,8 @@ class Roster:
             for each in self.enlisted
         ]
 
-    def _made(self, each: Enlisted, what: str, *about: Any) -> Any:
+    def _made(self, each: Enlisted, what: str, *about: Any, needs: Iterable[str] = ()) -> Any:
+        """What a plugin makes, which must have these attributes. Raises NotUsable."""
         try:
             made = getattr(each.plugin, what)(*about, each.settings, each.place)
         except SettingsError as error:
@@ -169,4 +176,16 @@ class Roster:
             raise NotUsable(f"extensions.{each.name}: {what} failed: {type(error).__name__}: {error}") from error
         if made is None:
             raise NotUsable(f"extensions.{each.name}: {what} made nothing")
+        if isinstance(made, Deferred):
+            made.addErrback(lambda _: None)
+            raise NotUsable(f"extensions.{each.name}: {what} made a Deferred, which nobody waits for")
+        lacking = [name for name in needs if not hasattr(made, name)]
+        if lacking:
+            kind = type(made).__name__
+            raise NotUsable(f"extensions.{each.name}: {what} made something ({kind}) without {', '.join(lacking)}")
         return made
+
+
+def members(seam: type) -> list[str]:
+    """What everything has that implements a Protocol."""
+    return sorted(name for name in {*vars(seam), *seam.__annotations__} if not name.startswith("_"))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 T = TypeVar("T")
+A = TypeVar("A")
+
+
+def asked(call: Callable[[A], Awaitable[T]], about: A) -> Deferred[T]:
+    """What a call comes to; one that raises at once fails like any other."""
+    try:
+        return later(call(about))
+    except Exception:
+        return fail()
 
 
 def later(promise: Awaitable[T]) -> Deferred[T]:

@@ -26,7 +26,7 @@ from relay.core.model import (
     Write,
 )
 from relay.core.ports import Full, MessageStore, StoreUnavailable
-from relay.hub.later import later
+from relay.hub.later import asked
 from relay.hub.unrecorded import Unrecorded
 
 T = TypeVar("T")
@@ -68,13 +68,13 @@ class Ledger:
     def put(self, op: Put, then: Callable[[Kept | StoreUnavailable], object]) -> None:
         """Make it durable; ``then`` is called once, with what the store says."""
         # Not a Deferred: each callback of a Deferred costs as much as what is done in it here.
-        written = later(self.store.write(op))
+        written = asked(self.store.write, op)
         written.addCallbacks(self._was_kept, self._was_refused, (op, then), errbackArgs=(then,))
         written.addErrback(lambda failure: self.log.failure("keeping a message went wrong", failure))
 
     def put_all(self, puts: Sequence[Put], then: Callable[[StoreUnavailable | None], object]) -> None:
         """The same for several, without key, callback or topic: they are kept, or all of them are refused."""
-        written = later(self.store.write_all(puts))
+        written = asked(self.store.write_all, puts)
         written.addCallbacks(self._were_kept, self._was_refused, (puts, then), errbackArgs=(then,))
         written.addErrback(lambda failure: self.log.failure("keeping messages went wrong", failure))
 
@@ -88,7 +88,9 @@ class Ledger:
         then(None)
 
     def _was_kept(self, kept: Depth | Kept | None, op: Put, then: Callable[[Kept | StoreUnavailable], object]) -> None:
-        assert isinstance(kept, Kept)
+        if not isinstance(kept, Kept):  # of a store that somebody else has written
+            self._was_refused(Failure(TypeError(f"a Put is answered with a Kept, not {type(kept).__name__}")), then)
+            return
         self._refused_at = None
         agent = op.record.message.agent
         if kept.known is None:
@@ -147,7 +149,7 @@ class Ledger:
             self._depths.pop(agent, None)
 
     def _write(self, op: Write) -> Deferred[Depth | Kept | None]:
-        return later(self.store.write(op)).addCallbacks(self.took, self.took_not)
+        return asked(self.store.write, op).addCallbacks(self.took, self.took_not)
 
     def took(self, answer: T) -> T:
         """The store took a write."""

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from relay.core.model import Depth, End, Kept, Revise, Status, Trials
 from relay.core.ports import StoreUnavailable
-from relay.hub.later import later
+from relay.hub.later import asked
 
 if TYPE_CHECKING:
     from relay.hub.ledger import Ledger
@@ -107,7 +107,7 @@ class Unrecorded:
 
     def _record(self, owed: Sequence[Owed]) -> None:
         if owed:
-            written = later(self._ledger.store.write_all([each.end for each in owed]))
+            written = asked(self._ledger.store.write_all, [each.end for each in owed])
             written.addCallbacks(self._recorded, self._not_recorded, (owed,), errbackArgs=(owed,))
             written.addErrback(self._ledger.swallow)
 

@@ -58,8 +58,10 @@ class Keys:
 class Guarded:
     """The house. ``more`` are further providers, asked after the token file."""
 
-    def __init__(self, path: Path, more: Sequence[TokenProvider] = (), **limits: Any) -> None:
-        self.clock = MemoryReactorClock()
+    def __init__(
+        self, path: Path, more: Sequence[TokenProvider] = (), clock: MemoryReactorClock | None = None, **limits: Any
+    ) -> None:
+        self.clock = clock or MemoryReactorClock()
         self.audit = Notes()
         self.keys = Keys(path)
         self.file = TokenFile(str(path), wall=self.wall, audit=self.audit)

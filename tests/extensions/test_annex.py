@@ -52,9 +52,14 @@ class Shop:
         self.hanging: Deferred[bytes] = Deferred()
         return self.hanging
 
-    @app.route("/rubbish")
-    def rubbish(self, request: Any) -> Any:
-        return 5
+    @app.route("/wrong")
+    def go_wrong(self, request: Any) -> Any:
+        said = self.wrong(request)
+        if isinstance(said, bytes):
+            request.setHeader("content-length", str(len(said)))
+        return said
+
+    wrong: Any = None  #: what a test would see
 
 
 class Mounted:
