@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +73,13 @@ def install_peer() -> None:
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[Server]:
     """A server of that name, with ``folder`` for its files, until the block ends. Raises CannotStart."""
-    command = SERVERS[name](folder)
+    with serving(name, SERVERS[name](folder), folder) as server:
+        yield server
+
+
+@contextmanager
+def serving(name: str, command: Sequence[str], folder: Path) -> Iterator[Server]:
+    """The same, started by a command of one's own."""
     log = folder / f"{name}.log"
     with log.open("wb") as output:
         began = time.monotonic()

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench import chaos
 from bench.__main__ import measure
 from bench.gate import falls
 from bench.job import Job, Sample, Sizes
@@ -87,6 +88,13 @@ def test_all_agents_come_back_and_others_get_their_messages_meanwhile(server: st
     assert counts["registered"] == 30 + 5
     assert counts["posted"] == counts["settled"] == counts["acked"] >= 1
     assert sample.figures["broken"] == sample.figures["refused"] == 0
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("case", ["no plugin", "rubbish"])
+def test_others_are_delivered_to_beside_a_plugin_that_goes_wrong(case: str) -> None:
+    _, tally = chaos.measure(case, SMALL)
+    assert (tally.settled, tally.other) == (46, {})
 
 
 @pytest.mark.e2e

@@ -11,6 +11,7 @@ import enum
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -21,7 +22,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 
 from relay_mqtt.driver import Driver
@@ -78,9 +78,8 @@ class PahoLink:
 
     def open(self) -> None:
         self._state = State.CONNECTING
-        pool = self._reactor.getThreadPool()
-        opened: Deferred[Any] = deferToThreadPool(self._reactor, pool, self._connect)
-        opened.addCallbacks(lambda _: self._adopt(), self._not_opened)
+        # Not one of the reactor's: when it stops it waits for those, and this may take its time.
+        Thread(target=self._connect_aside, name="relay-mqtt", daemon=True).start()
 
     def publish(self, leaving: Leaving) -> Deferred[Answer]:
         if self._state not in (State.GREETING, State.UP):
@@ -132,6 +131,14 @@ class PahoLink:
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect
         return client
+
+    def _connect_aside(self) -> None:
+        try:
+            self._connect()
+        except Exception:
+            self._reactor.callFromThread(self._not_opened, Failure())
+        else:
+            self._reactor.callFromThread(self._adopt)
 
     def _connect(self) -> None:
         """In the thread. Raises OSError (of TLS too), or what cannot be read of the password."""

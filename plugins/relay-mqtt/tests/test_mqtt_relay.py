@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,24 @@ def test_it_says_who_it_is_and_looks_at_whom_it_speaks_to(tmp_path: Path, start:
             assert PASSWORD not in relay.past
     finally:
         guarded.remove()
+
+
+def test_a_broker_that_does_not_speak_keeps_the_relay_neither_from_starting_nor_from_stopping(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes the connection, and nobody says a word
+        relay = Daemon(tmp_path)
+        relay.environment = {
+            "PYTHONPATH": f"{ROOT}:{FOLDER}",
+            "RELAY_EXTENSIONS_MQTT_URL": f"mqtts://127.0.0.1:{silent.getsockname()[1]}",
+            "RELAY_EXTENSIONS_MQTT_CONNECT_SECONDS": "60",
+        }
+        with relay.start():
+            silent.accept()[0].close()
+            relay.output.wait_for("MQTT broker .* is not reached", PATIENCE)
+            taken, _ = silent.accept()
+            assert post(relay.port, "desk-1", "1").outcome == "queued: away"
+            assert relay.terminate() == 0  # well before the minute is over
+            taken.close()
+    assert relay.complaints() == []
 
 
 def test_what_was_retained_comes_once_where_that_is_wanted(start: Start, broker: Mosquitto) -> None:
