@@ -49,7 +49,7 @@ def apply(connection: apsw.Connection, ops: Sequence[Write], bounds: Bounds, *, 
 def revise(work: Work, ops: list[tuple[int, Revise]]) -> None:
     """Replace the trials of those which are queued, and add to their history."""
     rows = []
-    for index, op, place, size in queued(work, ops):
+    for index, op, place, size, _ in queued(work, ops):
         trials = op.trials
         lines = timeline.encode(op.timeline) if op.timeline else ""
         rows.append(

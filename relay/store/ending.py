@@ -7,7 +7,7 @@ from typing import Final
 from relay.core.model import DEAD_LETTERS, End, Event, Put, Requeue, Status
 from relay.core.ports import CallbacksFull
 
-_BAD: Final = frozenset({Status.EXPIRED, Status.REJECTED, Status.DEAD})
+_BAD: Final = (Status.EXPIRED, Status.REJECTED, Status.DEAD)  # no set: a status is sooner compared than hashed
 
 
 def is_letter(end: End) -> bool:

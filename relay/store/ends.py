@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from relay.core.model import NOTHING, Depth, Discard, End, Requeue, Revise, Status
 from relay.core.ports import CallbacksFull
 from relay.store import timeline
@@ -14,16 +16,17 @@ from relay.store.telling import owe, owe_anew
 from relay.store.work import Work
 
 Op = TypeVar("Op", Revise, End)
-Found = tuple[int, End, int, int]  #: index in the batch, the change, place, payload bytes
+#: Index in the batch, the change, place, payload bytes, and whether the end may have to be told.
+Found = tuple[int, End, int, int, int]
 
 # Numbers in, numbers out: a text that was damaged on the disk cannot spoil the answer for the others.
 QUEUED: Final = (
-    "SELECT json_group_array(json_array(asked.key, found.place, found.size))"
+    "SELECT json_group_array(json_array(asked.key, found.place, found.size, found.callback IS NOT NULL))"
     " FROM json_each(?) AS asked CROSS JOIN messages AS found"
     " ON found.id = asked.value ->> 0 AND found.agent = asked.value ->> 1 AND found.status = 'queued'"
 )
 REPLACED: Final = (
-    "SELECT json_group_array(json_array(asked.key, found.number, found.size))"
+    "SELECT json_group_array(json_array(asked.key, found.number, found.size, found.callback IS NOT NULL))"
     " FROM json_each(?) AS asked CROSS JOIN past AS found"
     " ON found.id = asked.value ->> 0 AND found.agent = asked.value ->> 1 AND found.status = 'replaced'"
 )
@@ -56,26 +59,30 @@ REQUEUE: Final = (
 UNREMEMBER: Final = "DELETE FROM past WHERE id = ? RETURNING size"
 
 
-def queued(work: Work, ops: list[tuple[int, Op]]) -> Iterator[tuple[int, Op, int, int]]:
-    """Those of ``ops`` whose message is queued for its agent, each with its place and its payload's size."""
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(list[tuple[int, int, int, int]]).decode
+
+
+def queued(work: Work, ops: list[tuple[int, Op]]) -> Iterator[tuple[int, Op, int, int, int]]:
+    """Those of ``ops`` whose message is queued for its agent, each as ``Found``."""
     return matching(work, QUEUED, ops)
 
 
-def matching(work: Work, sql: str, ops: list[tuple[int, Op]]) -> Iterator[tuple[int, Op, int, int]]:
-    """Those of ``ops`` for whose id and agent ``sql`` finds two numbers."""
+def matching(work: Work, sql: str, ops: list[tuple[int, Op]]) -> Iterator[tuple[int, Op, int, int, int]]:
+    """Those of ``ops`` for whose id and agent ``sql`` finds three numbers."""
     if not ops:
         return
-    found = work.connection.execute(sql, (json.dumps([(op.id, op.agent) for _, op in ops]),)).get
-    for n, first, second in json.loads(found):
+    asked = _encode([(op.id, op.agent) for _, op in ops]).decode()
+    for n, first, second, third in _decode(work.connection.execute(sql, (asked,)).get):
         index, op = ops[n]
-        yield index, op, first, second
+        yield index, op, first, second, third
 
 
 def end(work: Work, ops: list[tuple[int, End]]) -> None:
     """Take those out of the queue which are in it."""
     found = list(queued(work, ops))
     conclude(work, found)
-    for index, _, _, size in found:
+    for index, _, _, size, _ in found:
         work.answers[index] = Depth(1, size)
     if len(found) < len(ops):
         amend(work, [(index, op) for index, op in ops if work.answers[index] is None])
@@ -85,42 +92,43 @@ def conclude(work: Work, found: Sequence[Found]) -> None:
     """Remember how these ended. Only dead letters keep their row."""
     if not work.lean:
         remember(work, found)
-    owe(work, [(place, op) for _, op, place, _ in found])
+    owe(work, [(place, op) for _, op, place, _, promises in found if promises])
     letters = [each for each in found if is_letter(each[1])]
     work.execute(
         KEEP,
         [
-            (place, op.status.value, op.reason, op.attempts, op.at, timeline.encode(op.timeline))
-            for _, op, place, _ in letters
+            (place, op.status, op.reason, op.attempts, op.at, timeline.encode(op.timeline))
+            for _, op, place, _, _ in letters
         ],
     )
     work.tally.letters += len(letters)
-    work.tally.letter_bytes += sum(size for _, _, _, size in letters)
-    forget(work, [place for _, op, place, _ in found if not is_letter(op)])
+    work.tally.letter_bytes += sum(each[3] for each in letters)
+    kept = {each[2] for each in letters}
+    forget(work, [each[2] for each in found if each[2] not in kept])
 
 
 def remember(work: Work, found: Sequence[Found]) -> None:
     """Add these to what has ended."""
-    work.execute(REMEMBER, [(place, *values_of(op)) for _, op, place, _ in found])
+    work.execute(REMEMBER, [(place, *values_of(op)) for _, op, place, _, _ in found])
     work.tally.pasts += len(found)
-    work.tally.reply_bytes += sum(len(op.reply or b"") for _, op, _, _ in found)
+    work.tally.reply_bytes += sum([len(op.reply) for _, op, _, _, _ in found if op.reply])
 
 
 def amend(work: Work, ops: list[tuple[int, End]]) -> None:
     """What was replaced while its agent had it, and is acknowledged, was delivered after all."""
     late = [(index, op) for index, op in ops if op.status is Status.DELIVERED]
     found = list(matching(work, REPLACED, late))
-    work.execute(AMEND, [(number, *values_of(op)) for _, op, number, _ in found])
-    owe_anew(work, [(number, op) for _, op, number, _ in found])
-    for index, _, _, _ in found:
+    work.execute(AMEND, [(number, *values_of(op)) for _, op, number, _, _ in found])
+    owe_anew(work, [(number, op) for _, op, number, _, promises in found if promises])
+    for index, _, _, _, _ in found:
         work.answers[index] = NOTHING
-    work.tally.reply_bytes += sum(len(op.reply or b"") - size for _, op, _, size in found)
+    work.tally.reply_bytes += sum(len(op.reply or b"") - size for _, op, _, size, _ in found)
 
 
 def values_of(op: End) -> tuple[str, str, int, float, int, bytes | None, str]:
     """Status, reason, attempts, time, size of the reply, reply, history."""
     lines = timeline.encode(op.timeline) if op.timeline else ""
-    return op.status.value, op.reason, op.attempts, op.at, len(op.reply or b""), op.reply, lines
+    return op.status, op.reason, op.attempts, op.at, len(op.reply or b""), op.reply, lines
 
 
 def forget(work: Work, places: Sequence[int]) -> None:

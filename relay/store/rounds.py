@@ -78,6 +78,9 @@ class Round:
 
 def rounds(ops: Sequence[Write]) -> Iterator[Round]:
     """Cut a batch into as few rounds as keep the order of what belongs together: mostly one."""
+    if whole := of_one_kind(ops):
+        yield whole
+        return
     current = Round()
     for index, op in enumerate(ops):
         match op:
@@ -99,6 +102,20 @@ def rounds(ops: Sequence[Write]) -> Iterator[Round]:
                     current = Round()
                 current.add(index, op)
     yield current
+
+
+def of_one_kind(ops: Sequence[Write]) -> Round | None:
+    """The round of a batch of new messages alone, or of ends alone, each about nothing but itself.
+
+    Most are that, and it is seen at once. A key or a topic may concern others.
+    """
+    ends = [(index, op) for index, op in enumerate(ops) if isinstance(op, End)]
+    if ends and len({op.id for _, op in ends}) == len(ops):
+        return Round(ends=ends)
+    puts = [(index, op) for index, op in enumerate(ops) if isinstance(op, Put) and op.key is None]
+    if puts and len({op.record.message.id for _, op in puts if op.record.message.topic is None}) == len(ops):
+        return Round(puts=puts)
+    return None
 
 
 def id_of(op: Put | Revise | End) -> str:

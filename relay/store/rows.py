@@ -41,6 +41,9 @@ PAST_COLUMNS: Final = (
 
 Row = tuple[Any, ...]
 
+_FORMS: Final = {form.value.encode(): form for form in Form}
+_UNTRIED: Final = Trials()
+
 _encode_headers = msgspec.json.Encoder().encode
 _decode_headers = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 
@@ -48,22 +51,21 @@ _decode_headers = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 def row_of(record: Record, lines: str) -> Row:
     """The values of ``PUT_COLUMNS``; ``lines`` are its history."""
     message, trials = record.message, record.trials
-    form = message.form.value
-    headers = _encode_headers(message.headers) if message.headers else b""
-    digest = checksum(
-        message.id.encode(),
-        message.agent.encode(),
-        message.content_type.encode(),
-        form.encode(),
-        message.payload,
-        headers,
-        (message.topic or "").encode(),
-    )
-    return (
-        record.place,
+    id, agent, content_type, form, payload = (
         message.id,
         message.agent,
         message.content_type,
+        message.form,  # it is a text itself; to ask an enumeration for its value takes longer than all else here
+        message.payload,
+    )
+    headers = _encode_headers(message.headers) if message.headers else b""
+    topic = message.topic.encode() if message.topic else b""
+    digest = checksum(id.encode(), agent.encode(), content_type.encode(), form.encode(), payload, headers, topic)
+    return (
+        record.place,
+        id,
+        agent,
+        content_type,
         form,
         message.created_at,
         message.expires_at,
@@ -72,9 +74,9 @@ def row_of(record: Record, lines: str) -> Row:
         trials.nacks,
         trials.first_failure_at,
         trials.not_before,
-        len(message.payload),
+        len(payload),
         digest,
-        message.payload,
+        payload,
         message.topic,
         headers.decode() if headers else None,
         message.publisher,
@@ -93,7 +95,7 @@ def record_of(agent: str, row: Row) -> Record | None:
 
 def is_whole(agent: str, row: Row) -> bool:
     """Does the checksum say that this is what was put?"""
-    _, id, content_type, form, *_, digest, topic, headers, _, _, payload = row
+    _, id, content_type, form, _, _, _, _, _, _, _, digest, topic, headers, _, _, payload = row
     try:
         found = checksum(id, agent.encode(), content_type, form, payload, headers or b"", topic or b"")
     except (TypeError, ValueError):
@@ -103,23 +105,42 @@ def is_whole(agent: str, row: Row) -> bool:
 
 def as_it_is(agent: str, row: Row) -> Record:
     """The record in the row, whatever became of it. Raises TypeError or ValueError where it cannot be read at all."""
-    place, id, content_type, form, created_at, expires_at, *trials, _, topic, headers, publisher, callback, payload = (
-        row
-    )
+    (
+        place,
+        id,
+        content_type,
+        form,
+        created_at,
+        expires_at,
+        attempts,
+        failures,
+        nacks,
+        first_failure_at,
+        not_before,
+        _,
+        topic,
+        headers,
+        publisher,
+        callback,
+        payload,
+    ) = row
     message = Message(
         text(id),
         agent,
         payload,
         text(content_type),
-        Form(text(form)),
+        _FORMS.get(form) or Form(text(form)),
         float(created_at),
         float(expires_at),
         _decode_headers(headers) if headers else (),
         text(topic) if topic else None,
-        text(publisher),
+        text(publisher) if publisher else "",
         text(callback) if callback else None,
     )
-    return Record(place, message, Trials(*map(int, trials[:3]), *map(float, trials[3:])))
+    if not (attempts or failures or nacks or first_failure_at or not_before):
+        return Record(place, message, _UNTRIED)  # as nearly always
+    trials = Trials(int(attempts), int(failures), int(nacks), float(first_failure_at), float(not_before))
+    return Record(place, message, trials)
 
 
 def past_of(row: Row) -> Past:

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import apsw
 
-from relay.core.model import End, Kept, Put
+from relay.core.model import Kept, Put
 from relay.store.ending import replacement, settlement
-from relay.store.ends import conclude
+from relay.store.ends import Found, conclude
 from relay.store.pruning import trim
 from relay.store.rows import text
 from relay.store.work import Work
@@ -35,7 +35,7 @@ def supersede(work: Work, puts: list[tuple[int, Put]]) -> dict[str, int]:
         return {}
     messages = [op.record.message for _, op in puts]
     asked = [(message.agent, message.topic, op.record.place) for message, (_, op) in zip(messages, puts, strict=True)]
-    ended: list[tuple[int, End, int, int]] = []
+    ended: list[Found] = []
     spared: list[tuple[int, str]] = []
     replaced: dict[int, list[tuple[str, int]]] = {}
     for n, place, size, name in json.loads(work.connection.execute(SUPERSEDED, (json.dumps(asked),)).get):
@@ -44,13 +44,13 @@ def supersede(work: Work, puts: list[tuple[int, Put]]) -> dict[str, int]:
         if id in op.spared:
             spared.append((place, op.record.message.id))
         else:
-            ended.append((index, replacement(op, id), place, size))
+            ended.append((index, replacement(op, id), place, size, True))
             replaced.setdefault(index, []).append((id, size))
     work.execute(SPARE, spared)
     conclude(work, ended)
     for index, gone in replaced.items():
         work.answers[index] = Kept(tuple(gone))
-    return {op.id: index for index, op, _, _ in ended}
+    return {op.id: index for index, op, _, _, _ in ended}
 
 
 def left(connection: apsw.Connection) -> bool:
@@ -66,6 +66,6 @@ def settle(connection: apsw.Connection, now: float, *, lean: bool) -> None:
     work = Work(connection, lean=lean)
     rows: list[Any] = connection.execute(SPARED).fetchall()
     ends = [settlement(text(agent), text(id), text(by), now) for _, _, id, agent, by in rows]
-    conclude(work, [(0, end, place, size) for (place, size, *_), end in zip(rows, ends, strict=True)])
+    conclude(work, [(0, end, place, size, True) for (place, size, *_), end in zip(rows, ends, strict=True)])
     trim(work)
     work.count()

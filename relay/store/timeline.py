@@ -29,14 +29,15 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 def encode(events: Iterable[Event]) -> str:
     """These events as lines."""
-    return "".join(map(_line, events))
+    return b"".join([_encode(_values(event)) + b"\n" for event in events]).decode()
 
 
-def _line(event: Event) -> str:
-    values = [event.at, event.event, event.session, event.node, event.detail and event.detail[:MOST_DETAIL]]
-    while values[-1] is None:
-        values.pop()
-    return _encode(values).decode() + "\n"
+def _values(event: Event) -> tuple[float | str | None, ...]:
+    if event.detail is not None:
+        return event.at, event.event, event.session, event.node, event.detail[:MOST_DETAIL]
+    if event.node is not None:
+        return event.at, event.event, event.session, event.node
+    return (event.at, event.event) if event.session is None else (event.at, event.event, event.session)
 
 
 def decode(lines: bytes) -> tuple[Event, ...]:
