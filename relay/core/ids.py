@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 import uuid
+from collections.abc import Callable
 from typing import Final
 
 AGENT_ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}\Z")
@@ -34,6 +35,21 @@ def message_id(now: float, chance: int) -> str:
     # What uuid.UUID makes of it too, in a third of the time.
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+_ID_DIGITS: Final = 19  #: hexadecimal digits of a message id that are left to chance, two bits of one apart
+_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+
+
+def message_ids(now: float, count: int, getrandbits: Callable[[int], int]) -> list[str]:
+    """So many ids of that time, in no order: as ``message_id`` makes them, in a third of the time. 76 bits each."""
+    stamp = int(now * 1000) & 0xFFFF_FFFF_FFFF
+    head = f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7"
+    chance = f"{getrandbits(4 * _ID_DIGITS * count):0{_ID_DIGITS * count}x}"
+    return [
+        f"{head}{chance[n : n + 3]}-{_VARIANT[chance[n + 3]]}{chance[n + 4 : n + 7]}-{chance[n + 7 : n + 19]}"
+        for n in range(0, _ID_DIGITS * count, _ID_DIGITS)
+    ]
 
 
 SESSION_NAME: Final = re.compile(r"[0-9a-f]{48}\Z")

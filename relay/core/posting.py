@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -104,6 +105,31 @@ def read(data: bytes, limits: Limits, *, default_wait: float, publisher: str, ho
         raise Problem("invalid-json", f"'ref' must have at most {LONGEST_REF} characters")
     if not is_agent_id(line.agent):
         raise Problem("invalid-agent-id", "'agent' must be 1 to 128 characters of A-Z a-z 0-9 . _ ~ : @ -")
+    return _submission(line, limits, default_wait, publisher, hosts)
+
+
+def read_all(
+    lines: Sequence[bytes], limits: Limits, *, default_wait: float, publisher: str, hosts: frozenset[str]
+) -> list[tuple[str | None, Submission]] | None:
+    """Lines that came together, each as its ``ref`` and a submission: as ``read`` reads them, in half the time.
+
+    None if anything is wrong with any of them: then ``read`` says what, of each.
+    """
+    try:
+        b"\n".join(lines).decode("utf-8")
+        if [data for data in lines if data.count(b"[") + data.count(b"{") > DEEPEST]:
+            return None
+        found = list(map(_line.decode, lines))
+        if [line for line in found if line.ref is not None and len(line.ref) > LONGEST_REF]:
+            return None
+        if not all(map(is_agent_id, {line.agent for line in found})):
+            return None
+        return [(line.ref, _submission(line, limits, default_wait, publisher, hosts)) for line in found]
+    except (Problem, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _submission(line: Line, limits: Limits, default_wait: float, publisher: str, hosts: frozenset[str]) -> Submission:
     form, content_type, body = _payload(line)
     if len(body) > limits.payload:
         detail = f"the payload has {len(body)} bytes; allowed are {limits.payload}"

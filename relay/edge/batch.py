@@ -7,92 +7,24 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from relay.core import access, posting
-from relay.core.access import Need
+from relay.core import posting
 from relay.core.limits import Limits
-from relay.core.model import Outcome, Submission
+from relay.core.model import Outcome
 from relay.core.ports import Floor
 from relay.core.problems import Problem
+from relay.edge.lines import Line, Reading, Settings
 from relay.edge.transport import waiting_in
 
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
 
 LOOK_SECONDS: Final = 1.0
-
-
-class Lines:
-    """Cuts bytes into lines. A line of more than ``most`` bytes is skipped, and only its number is given."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._data = bytearray()
-        self._searched = 0  #: so far there is no end of a line: looked for once, however small the pieces are
-        self._skipping = False
-        self.number = 0  #: of the last line that was given, from 1
-        self.too_long = False  #: was that one too long?
-        self._fed = 0  #: bytes, in all
-
-    @property
-    def is_empty(self) -> bool:
-        """Is nothing left of what was fed?"""
-        return not self._data and not self._skipping
-
-    def feed(self, data: bytes) -> None:
-        self._data += data
-        self._fed += len(data)
-
-    def are_few(self, limits: Limits) -> bool:
-        """Is it a small batch, so far?"""
-        return self.number <= limits.small_count and self._fed <= limits.small_bytes
-
-    def next(self) -> bytes | None:
-        """The next whole line without its end, empty if it was too long to keep; None when there is none yet."""
-        end = self._data.find(b"\n", self._searched)
-        if end < 0:
-            if len(self._data) > self._most:
-                self._skipping = True
-                self._data.clear()
-            self._searched = len(self._data)
-            return None
-        return self._cut(end, end + 1)
-
-    def rest(self) -> bytes | None:
-        """At the end of all: the last line, if it had no end."""
-        return self._cut(len(self._data), len(self._data)) if self._data or self._skipping else None
-
-    def _cut(self, end: int, after: int) -> bytes:
-        too_long, self._skipping = self._skipping or end > self._most, False
-        line = b"" if too_long else bytes(self._data[:end])
-        del self._data[:after]
-        self._searched = 0
-        self.number += 1
-        self.too_long = too_long
-        return line
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a line may ask for. ``ack_timeout`` is the wait, in seconds, of a line that names none."""
-
-    ack_timeout: float
-    callback_hosts: frozenset[str]
-
-
-class Line(NamedTuple):
-    """A line that was read: what is to be known of it until it is decided."""
-
-    number: int
-    ref: str | None
-    size: int
-    submission: Submission
 
 
 class Lot:
@@ -129,8 +61,7 @@ class Batch:
         self._hub = hub
         self._limits = limits
         self._clock = clock
-        self._settings = settings
-        self._lines = Lines(limits.frame)
+        self._lines = Reading(limits, settings, request, self._refuse)
         self._state = State.READING
         self._lots: set[Lot] = set()  #: those with undecided lines
         self._undecided, self._undecided_bytes = 0, 0  #: lines, and their bytes
@@ -189,10 +120,16 @@ class Batch:
         if not self._room():
             return found
         # What is unread grows once a turn, when results are written: it need not be looked at for each line.
-        while self._may_submit() and (data := self._lines.next()) is not None:
-            self._take(data, found)
-        if self._state is State.ENDED and self._may_submit() and (rest := self._lines.rest()) is not None:
-            self._take(rest, found)
+        while self._may_submit():
+            limits = self._limits
+            more = self._lines.read(limits.undecided - self._undecided, limits.undecided_bytes - self._undecided_bytes)
+            if more is None and self._state is State.ENDED:
+                more = self._lines.read_rest()
+            if more is None:
+                break
+            found += more
+            self._undecided += len(more)
+            self._undecided_bytes += sum([line.size for line in more])
         return found
 
     def _room(self) -> bool:
@@ -200,35 +137,19 @@ class Batch:
 
     def _is_choked(self) -> bool:
         """Is so much unread that nothing more is read? Who sends a small batch may read when it is sent."""
-        return self._unread() >= self._limits.unread and not self._lines.are_few(self._limits)
+        return self._unread() >= self._limits.unread and not self._lines.are_few
 
     def _may_submit(self) -> bool:
+        limits = self._limits
         if self._state is State.REVOKED:
             return False
-        return self._undecided < self._limits.undecided and self._undecided_bytes < self._limits.undecided_bytes
+        return self._undecided < limits.undecided and self._undecided_bytes < limits.undecided_bytes
 
     def _unread(self) -> int:
         transport = self._request.channel.transport
         return 0 if transport is None else waiting_in(transport)
 
-    # -- line by line
-
-    def _take(self, data: bytes, found: list[Line]) -> None:
-        """Read a line: it is to be submitted with those that were ``found``, or refused."""
-        number = self._lines.number
-        if not data.strip() and not self._lines.too_long:
-            return
-        ref = None
-        try:
-            if self._lines.too_long:
-                raise Problem("payload-too-large", f"a line may have {self._limits.frame} bytes", limit="frame")
-            ref = posting.ref_of(data)
-            found.append(Line(number, ref, len(data), self._read(data)))
-        except Problem as problem:
-            self._refuse(number, ref, problem)
-            return
-        self._undecided += 1
-        self._undecided_bytes += len(data)
+    # -- what becomes of it
 
     def _submit(self, lines: list[Line]) -> None:
         self._lots.add(lot := Lot(lines))
@@ -242,14 +163,6 @@ class Batch:
         self._undecided -= len(lot.lines)
         self._undecided_bytes -= sum(line.size for line in lot.lines.values())
         lot.hang_up()
-
-    def _read(self, data: bytes) -> Submission:
-        settings, grant = self._settings, self._request.grant
-        submission = posting.read(
-            data, self._limits, default_wait=settings.ack_timeout, publisher=grant.name, hosts=settings.callback_hosts
-        )
-        access.check(Need.PUBLISH, grant, submission.agent)
-        return submission
 
     def _decided(self, lot: Lot, index: int, result: Outcome | Problem) -> None:
         if lot not in self._lots:

@@ -17,11 +17,12 @@ from relay.core.problems import Problem
 from relay.edge.access import AccessDoor
 from relay.edge.annex import PREFIX, Annex
 from relay.edge.answer import of_problem
-from relay.edge.batch import BatchDoor, Settings
+from relay.edge.batch import BatchDoor
 from relay.edge.channel import DoorChannel
 from relay.edge.fast import FastChannel, FastDoor, FastProtocol
 from relay.edge.guard import Guard
 from relay.edge.http import HttpDoor
+from relay.edge.lines import Settings
 from relay.edge.request import DoorRequest
 from relay.edge.upgrade import UpgradeDoor
 from relay.edge.visitors import Visitors

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -38,6 +38,15 @@ class Bulletin:
         """``message.name`` happened to a message at that Unix time."""
         self.number += 1
         self._keep((self.number, name, agent, at, id, detail))
+
+    def add_all(self, name: str, agent: str, at: float, ids: Sequence[str]) -> None:
+        """The same of several messages."""
+        if self._subscribers:
+            for id in ids:
+                self.add(name, agent, at, id, None)
+            return
+        self._notices.extend([(number, name, agent, at, id, None) for number, id in enumerate(ids, self.number + 1)])
+        self.number += len(ids)
 
     def _keep(self, kept: Notice | _Step) -> None:
         self._notices.append(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
@@ -44,6 +44,10 @@ class Chronicle:
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
         self.bulletin.add(name, agent, self._wall(), id, detail)
+
+    def tell_all(self, agent: str, ids: Sequence[str], name: str) -> None:
+        """The same for several messages of an agent."""
+        self.bulletin.add_all(name, agent, self._wall(), ids)
 
     def ended(self, id: str) -> None:
         """The end of a message is where it will be looked for: in the store, or among those never stored."""

@@ -57,10 +57,20 @@ class Context:
         self.last_place += 1
         return self.last_place
 
+    def next_places(self, count: int) -> range:
+        """So many of them."""
+        first = self.last_place + 1
+        self.last_place += count
+        return range(first, first + count)
+
     def message_id(self) -> str:
         if not self.chances:
             self.chances = ids.chances(self.random.getrandbits(ids.CHANCE_BITS * CHANCES), CHANCES)
         return ids.message_id(self.wall(), self.chances.pop())
+
+    def message_ids(self, count: int, now: float) -> list[str]:
+        """So many at once, of Unix time ``now``."""
+        return ids.message_ids(now, count, self.random.getrandbits)
 
     def session_name(self, agent: str) -> str:
         """An unguessable name for a session of that agent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -20,7 +21,7 @@ from relay.hub.couriers import Couriers
 from relay.hub.direct import Direct, is_free, is_plain
 from relay.hub.directory import Directory
 from relay.hub.overflow import Overflow
-from relay.hub.parcel import Parcel, Tell
+from relay.hub.parcel import Parcel, Tell, is_only_kept, may_settle, share_out
 from relay.hub.post import Post, make_message
 from relay.hub.room import Room
 from relay.hub.screen import Screen
@@ -67,6 +68,8 @@ class Delivery:
             if courier.outlet is not None:
                 courier.outlet.flush()
             return flight.wait()
+        if is_only_kept(submission) and may_settle(courier):
+            return self._send_off(submission)
         reader = Reader()
         outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
         tell = partial(self._tell, submission.agent, partial(_answer, outcome))
@@ -77,12 +80,43 @@ class Delivery:
             tell(Failure())
         return outcome
 
+    def _send_off(self, submission: Submission) -> Deferred[Outcome]:
+        """One that nobody waits for, and that concerns no other, is a parcel of its own."""
+        outcome: Deferred[Outcome] = Deferred()
+        try:
+            self._check()
+            self._room.claim(submission)
+            parcel = Parcel(
+                self._context, self._couriers, self._directory, lambda _, each: self._arrived(each, outcome)
+            )
+            parcel.add(submission)
+            parcel.send()
+        except Exception:
+            self._tell(submission.agent, partial(_answer, outcome), Failure())
+        return outcome
+
+    def _arrived(self, became: Outcome | Problem, outcome: Deferred[Outcome]) -> None:
+        """It is durable, or nobody tries any more. An agent that came meanwhile may get it now."""
+        if isinstance(became, Problem):
+            _answer(outcome, Failure(became))
+            return
+        courier = self._couriers.get(became.agent)
+        if courier is not None:
+            courier.pump()
+            entry = courier.line.entries.get(became.id)
+            if entry is not None and entry.sends:
+                became = replace(became, reason=Reason.SENT, attempts=entry.trials.attempts)
+        _answer(outcome, became)
+
     def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
         """See ``relay.core.ports.Floor.submit_all``."""
         if self._sieve is not None:
             return self._submit_each(lines, tell)
-        parcel = Parcel(self._context, self._directory, tell)
+        parcel = Parcel(self._context, self._couriers, self._directory, tell)
         readers: list[tuple[str, Reader]] = []
+        if shares := share_out(self._context, self._couriers, self._room, lines):
+            parcel.add_all(shares)
+            lines = ()
         volleys = Volleys(self._context, self._finish, partial(_tell_line, tell))
         for index, submission in enumerate(lines):
             courier = self._couriers.get(submission.agent)
@@ -92,10 +126,9 @@ class Delivery:
             told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
             try:
                 self._check()
-                courier = self._couriers.of(submission.agent)
-                if parcel.takes(courier, submission):
+                if is_only_kept(submission) and may_settle(courier):
                     self._room.claim(submission)
-                    parcel.add(courier, index, submission)
+                    parcel.add(submission, index)
                 else:
                     readers.append((submission.agent, reader := Reader()))
                     self._deliver(submission, reader, True, told)

@@ -52,10 +52,8 @@ class Overflow:
 
     def _excess(self, agent: str, coming: Depth = NOTHING) -> Depth:
         """What must go, so that the queue keeps its limits with what comes."""
-        limits, courier = self._context.limits, self._couriers.get(agent)
-        depth = self._context.ledger.depth(agent) + coming
-        if courier is not None:
-            depth += Depth(courier.held_count, courier.held_bytes)
+        limits = self._context.limits
+        depth = self._context.ledger.depth(agent) + coming + Depth(*self._couriers.held(agent))
         return Depth(max(0, depth.count - limits.queue_count), max(0, depth.bytes - limits.queue_bytes))
 
     async def _make_room(self, agent: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from relay.core.model import Submission
 from relay.core.problems import Problem
 from relay.hub.context import Context
@@ -35,6 +37,17 @@ class Room:
         size = len(submission.payload)
         return self._lack_in_all(size) is not None or self._lack_in_queue(submission.agent, size) is not None
 
+    def holds(self, shares: Mapping[str, Sequence[int]]) -> bool:
+        """Is there room for all of these messages at once? They are given by agent, as their payloads' sizes."""
+        limits, ledger = self._context.limits, self._context.ledger
+        for agent, sizes in shares.items():
+            depth, (count, held) = ledger.depth(agent), self._couriers.held(agent)
+            if depth.count + count + len(sizes) > limits.queue_count:
+                return False
+            if depth.bytes + held + sum(sizes) > limits.queue_bytes:
+                return False
+        return self._lack_in_all(sum(map(sum, shares.values()))) is None
+
     def _lack_in_all(self, size: int) -> Problem | None:
         context, limits = self._context, self._context.limits
         total = context.ledger.total
@@ -44,11 +57,9 @@ class Room:
         return Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY, limit=limit)
 
     def _lack_in_queue(self, agent: str, size: int) -> Problem | None:
-        limits, courier = self._context.limits, self._couriers.get(agent)
-        depth = self._context.ledger.depth(agent)
-        count, held = depth.count, depth.bytes
-        if courier is not None:
-            count, held = count + courier.held_count, held + courier.held_bytes
+        limits, depth = self._context.limits, self._context.ledger.depth(agent)
+        count, held = self._couriers.held(agent)
+        count, held = count + depth.count, held + depth.bytes
         if count < limits.queue_count and held + size <= limits.queue_bytes:
             return None
         detail = f"{count} messages and {held} bytes are queued for this agent; "

@@ -89,7 +89,7 @@ class GroupCommit:
         return self._add(ops, len(ops))
 
     def _add(self, ops: Sequence[Write], together: int) -> Deferred[Any]:
-        size = sum(map(size_of, ops))
+        size = size_of(ops)
         if self._count + len(ops) > MAX_COUNT or self._bytes + size > MAX_BYTES:
             return fail(StoreOverloaded(f"{self._count} writes of {self._bytes} bytes wait for the disk: no more may"))
         self._count += len(ops)
@@ -135,11 +135,8 @@ class GroupCommit:
             batch.told([error] * len(batch.ops))
 
 
-def size_of(op: Write) -> int:
-    """Bytes that a change holds in memory while it waits, those which may be many."""
-    match op:
-        case Put():
-            return len(op.record.message.payload)
-        case End():
-            return len(op.reply or b"")
-    return 0
+def size_of(ops: Sequence[Write]) -> int:
+    """Bytes that these changes hold in memory while they wait, those which may be many."""
+    return sum([len(op.record.message.payload) for op in ops if isinstance(op, Put)]) + sum(
+        [len(op.reply) for op in ops if isinstance(op, End) and op.reply]
+    )

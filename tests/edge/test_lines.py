@@ -7,7 +7,7 @@ from typing import SupportsIndex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.edge.batch import Lines
+from relay.edge.lines import Lines
 
 
 def cut(pieces: list[bytes], most: int = 10) -> list[bytes | None]:
@@ -26,6 +26,32 @@ def test_however_they_come_they_are_the_same(pieces: list[bytes]) -> None:
     *whole, rest = b"".join(pieces).split(b"\n")
     expected = [*whole, rest] if rest else whole
     assert cut(pieces) == [line if len(line) <= 10 else None for line in expected]
+
+
+def cut_in_lots(pieces: list[bytes], count: int, size: int, most: int = 10) -> list[bytes | None]:
+    """The same, several at a time where that may be."""
+    lines = Lines(most)
+    found: list[bytes | None] = []
+    for piece in pieces:
+        lines.feed(piece)
+        while True:
+            before = lines.number
+            some = lines.some(count, size)
+            assert len(some) <= count
+            assert sum(map(len, some)) <= size
+            found += some
+            if not some:
+                if (line := lines.next()) is None:
+                    break
+                found.append(None if lines.too_long else line)
+            assert lines.number == before + max(len(some), 1)
+    rest = lines.rest()
+    return found if rest is None else [*found, None if lines.too_long else rest]
+
+
+@given(st.lists(st.text("ab\n", max_size=30).map(str.encode), max_size=20), st.integers(1, 5), st.integers(0, 20))
+def test_several_at_a_time_they_are_the_same_too(pieces: list[bytes], count: int, size: int) -> None:
+    assert cut_in_lots(pieces, count, size) == cut(pieces)
 
 
 class Counting(bytearray):

@@ -6,7 +6,7 @@ The world keeps its own books, of what was said on the wires and in the answers 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, cast
 
@@ -71,7 +71,6 @@ class World:
         self.failures = Failures()
         self.wrong: list[str] = []
         globalLogPublisher.addObserver(self.failures)
-        self._posting: Parcel | None = None
         self._replaced: End | None = None  #: the last one, until another has its place
         self._together: list[tuple[Parcel, Deferred[Outcome]]] | None = None
         self._graves: list[object] = []
@@ -110,13 +109,9 @@ class World:
         lines, self._together = self._together, None
         assert lines is not None
 
-        def one_by_one() -> Iterator[Submission]:
-            for parcel, _ in lines:
-                self._posting = parcel  # it is accepted before the next one is asked for
-                yield parcel.submission
-
-        self.floor.hub.submit_all(cast(Any, one_by_one()), lambda n, became: _fire(lines[n][1], became))
-        self._posting = None
+        self.floor.hub.submit_all(
+            [parcel.submission for parcel, _ in lines], lambda n, became: _fire(lines[n][1], became)
+        )
 
     def repeat(self, parcel: Parcel, submission: Submission) -> None:
         """The same POST again, perhaps with other manners."""
@@ -145,7 +140,6 @@ class World:
         first = not parcel.unanswered
         parcel.answers.append(answer)
         hub = self.floor.hub
-        self._posting = parcel
         if first and not self._doubted(submission.agent):
             parcel.watched_until = self.floor.clock.seconds() + submission.wait
         if line:
@@ -173,7 +167,6 @@ class World:
             hub.submit(submission).chainDeferred(work)
         work.addCallbacks(done, refused)
         work.addErrback(lambda failure: self.failures.found.append(failure.getTraceback()))
-        self._posting = None
 
     def _lines(self, agent: str) -> list[Parcel]:
         """The agent's that are undecided."""
@@ -257,9 +250,8 @@ class World:
 
     def _held(self, agent: str) -> int:
         """How many messages of the agent take a place in its queue."""
-        courier = self.floor.hub._couriers.get(agent)
-        held = courier.held_count if courier is not None else 0
-        return self.floor.hub._context.ledger.depth(agent).count + held
+        hub = self.floor.hub
+        return hub._context.ledger.depth(agent).count + hub._couriers.held(agent)[0]
 
     def _gone(self, parcel: Parcel) -> None:
         for end in self.ends:
@@ -413,10 +405,10 @@ class World:
         id = notice.fields.get("id")
         if id is None:
             return
-        if notice.event == "message.accepted" and self._posting is not None:
-            self._name(self._posting, id)
+        if notice.event == "message.accepted" and (parcel := self._accepted(id)) is not None:
+            self._name(parcel, id)
             if self.store.known(id) is None:
-                self._posting.superseded = False  # a repeat of what was not kept: it is the newer one now
+                parcel.superseded = False  # a repeat of what was not kept: it is the newer one now
         if notice.event in ENDS:
             status = notice.event.removeprefix("message.")
             guilty = id in self.by_id and self.by_id[id].bad + 1 >= LIMITS["redeliveries"]
@@ -429,6 +421,18 @@ class World:
                 end.outstanding.pop(id, None)
         elif notice.event == "message.queued" and id in self.by_id:
             self._supersede(self.by_id[id])
+
+    def _accepted(self, id: str) -> Parcel | None:
+        """What the hub has under that id since just now, by its payload."""
+        put = self.floor.hub._context.on_the_way.get(id)
+        message = None if put is None else put.record.message
+        for courier in self.floor.hub._couriers:
+            if message is None and (entry := courier.line.entries.get(id)) is not None:
+                message = entry.message
+        if message is None:
+            return None
+        number: int = json.loads(message.payload)["n"]
+        return self.parcels[number - 1]
 
     def _supersede(self, newer: Parcel) -> None:
         topic, agent = newer.submission.topic, newer.submission.agent
