@@ -147,6 +147,18 @@ class Backlog:
             return Read(session, self._cursor, self._floor)
         return None
 
+    def several(self, now: float, most: int) -> list[Record]:
+        """What was read and comes next, at most so many, where nothing else is to be looked at first; else none."""
+        due_at = self.resting.due_at()
+        if self.reading or self._recalled or (due_at is not None and due_at <= now):
+            return []
+        found = self._ready[:most]
+        return found if self._entries.keys().isdisjoint([record.message.id for record in found]) else []
+
+    def take_all(self, count: int) -> None:
+        """So many of the first that were read have been sent."""
+        del self._ready[:count]
+
     def take(self, record: Record) -> None:
         """It was sent, or has ended: if it came from here, it is here no more."""
         for queue in (self._recalled, self._ready):

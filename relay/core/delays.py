@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterable
 from itertools import takewhile
 from typing import Generic, TypeVar
 
@@ -35,6 +35,14 @@ class Delays(Generic[T]):
         queue[item] = due = now + delay
         self._count += 1
         return due
+
+    def put_all(self, items: Iterable[T], now: float, delay: float) -> None:
+        """The same for several."""
+        queue = self._queues.setdefault(delay, {})
+        before, due = len(queue), now + delay
+        for item in items:
+            queue[item] = due
+        self._count += len(queue) - before
 
     def take(self, item: T, delay: float) -> None:
         """Take ``item`` out, which was put in with ``delay``; nothing happens if it is not there."""

@@ -54,7 +54,7 @@ class Line:
         self.flying = 0
         self._session = 0  #: counts beginnings and ends; even = nobody is here
         self.tail = Tail()
-        self._backlog = Backlog(self.entries)
+        self.backlog = Backlog(self.entries)
         self.unsettled = 0  #: messages that an earlier session left, with writes under way, and parcels
         self.topics = Topics(self.entries)
 
@@ -63,7 +63,7 @@ class Line:
     @property
     def quiet(self) -> bool:
         """Is there nothing that ``next`` could say, whatever the time?"""
-        return not self.tail.entries and self._backlog.quiet
+        return not self.tail.entries and self.backlog.quiet
 
     @property
     def live(self) -> bool:
@@ -73,24 +73,24 @@ class Line:
     @property
     def empty(self) -> bool:
         """Is there nothing that must be kept in mind?"""
-        return not self.live and not self.entries and not self.unsettled and not self._backlog.reading
+        return not self.live and not self.entries and not self.unsettled and not self.backlog.reading
 
     def ahead(self) -> bool:
         """Does an earlier message wait for its first send?"""
-        return bool(self.tail.entries) or self.topics.replacing > 0 or self._backlog.ahead()
+        return bool(self.tail.entries) or self.topics.replacing > 0 or self.backlog.ahead()
 
     def due_at(self) -> float | None:
         """When the next resting message may be sent (Unix time), if there is one."""
-        return self._backlog.resting.due_at()
+        return self.backlog.resting.due_at()
 
     def next(self, now: float) -> Step | None:
         """What to do next, if there were room for a message.
 
         A ``Send`` is answered by ``sent`` or ``unsendable`` before the next call, or not done at all.
         """
-        if not self.live or self.unsettled or self.topics.replacing or self._backlog.blocked():
+        if not self.live or self.unsettled or self.topics.replacing or self.backlog.blocked():
             return None
-        step = self._backlog.next(now, self._session)
+        step = self.backlog.next(now, self._session)
         first = self.tail.first()
         if step is not None or first is None or first.saved is not Saved.YES or first.message is None:
             return step
@@ -112,11 +112,11 @@ class Line:
 
     def unsendable(self, step: Send) -> Entry:
         """It is not sent after all, but ends (expired, too large). Returns its entry, for ``end``."""
-        self._backlog.take(step.record)
+        self.backlog.take(step.record)
         if step.entry is not None:
             return step.entry
         item = step.record.message
-        entry = self._backlog.learn(step.record.place, item.id, Phase.RESTING, step.trials)
+        entry = self.backlog.learn(step.record.place, item.id, Phase.RESTING, step.trials)
         entry.size, entry.expires_at = len(item.payload), item.expires_at
         self.topics.describe(entry, item)
         return entry
@@ -147,7 +147,7 @@ class Line:
 
     def _time(self, entry: Entry) -> None:
         if self.live and not entry.left:
-            self._backlog.resting.push(entry)
+            self.backlog.resting.push(entry)
 
     def end(self, entry: Entry) -> None:
         """It has ended, whatever the store says; it is kept in mind until ``forget``, so that it is not sent again."""
@@ -155,7 +155,7 @@ class Line:
             self.flying -= 1
         elif entry.phase is Phase.WAITING:
             self.tail.take_out(entry)
-            self._backlog.drop(entry.id)  # it may be a repeat of one that was read
+            self.backlog.drop(entry.id)  # it may be a repeat of one that was read
         if entry.left:
             entry.left = False
             self.unsettled -= 1
@@ -166,7 +166,7 @@ class Line:
         """The store knows its end, or never knew of it."""
         if entry.phase is not Phase.ENDED:
             self.end(entry)
-        self._backlog.forget(entry)
+        self.backlog.forget(entry)
 
     def withdraw(self, entry: Entry) -> None:
         """The store did not take it, perhaps because it has a message of that id: then that one goes its way."""
@@ -177,25 +177,25 @@ class Line:
         entry.phase, entry.message = Phase.ENDED, None
         if self.entries.get(entry.id) is entry:
             del self.entries[entry.id]
-            self._backlog.withdrawn(entry.id)
+            self.backlog.withdrawn(entry.id)
 
     def tombstone(self, id: str) -> Entry:
         """An end of a message that only the disk has: it must not be sent though the disk still shows it."""
-        self._backlog.drop(id)
-        return self._backlog.learn(0, id, Phase.ENDED, Trials())
+        self.backlog.drop(id)
+        return self.backlog.learn(0, id, Phase.ENDED, Trials())
 
     def defer(self, id: str, not_before: float) -> None:
         """A message that only the disk has is not sent before that time (Unix time)."""
         if self.live:
-            self._backlog.defer(id, not_before)
+            self.backlog.defer(id, not_before)
 
     def answered(self, step: Read | Recall, page: Page) -> None:
         """What a read gave."""
-        self._backlog.answered(step, page, self._session)
+        self.backlog.answered(step, page, self._session)
 
     def unread(self, step: Read | Recall, again_at: float) -> None:
         """A read failed. What it asked for is asked for again; messages not before ``again_at`` (Unix time)."""
-        self._backlog.failed(step, again_at, self._session)
+        self.backlog.failed(step, again_at, self._session)
 
     def _spill(self) -> None:
         """Leave to the disk what need not be in memory: always the front, so that the order stays."""
@@ -203,7 +203,7 @@ class Line:
             if self.live and len(self.tail) <= TAIL_COUNT and self.tail.bytes <= TAIL_BYTES:
                 return
             self.tail.take_out(first)
-            self._backlog.spilled(first.place)
+            self.backlog.spilled(first.place)
             del self.entries[first.id]
 
     # -- sessions
@@ -215,12 +215,12 @@ class Line:
         """
         self._session += 1
         first = self.tail.first()
-        self._backlog.begin(next_place if first is None else first.place, queued or self.unsettled > 0)
+        self.backlog.begin(next_place if first is None else first.place, queued or self.unsettled > 0)
 
     def finish(self) -> list[Entry]:
         """The session is over. Returns what was flying: the hub says ``leave`` of each, with its new trials."""
         self._session += 1
-        self._backlog.finish()
+        self.backlog.finish()
         entries = list(self.entries.values())
         for entry in entries:
             if entry.phase is Phase.RESTING and not entry.left:

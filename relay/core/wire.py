@@ -215,6 +215,12 @@ def _second(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+@lru_cache(maxsize=64)
+def _stamped(at: float) -> bytes:
+    # Those which came in one batch have the same times; one that is sent when it comes shares them with nobody.
+    return stamp(at).encode()
+
+
 def encode(kind: str, **fields: Any) -> bytes:
     """A frame, of either side; fields that are None are left out."""
     return _encode({"type": kind, **{name: value for name, value in fields.items() if value is not None}})
@@ -293,8 +299,8 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, pub
         b',"encoding":"base64"' if encoding else b"",
         b"true" if queued else b"false",
         attempt,
-        stamp(item.created_at).encode(),
-        stamp(item.expires_at).encode(),
+        _stamped(item.created_at) if queued else stamp(item.created_at).encode(),
+        _stamped(item.expires_at) if queued else stamp(item.expires_at).encode(),
         _extras(item, publisher),
     )
 

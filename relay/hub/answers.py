@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 
 from relay.core import policy
-from relay.core.entry import Phase
+from relay.core.entry import Entry, Phase
 from relay.core.model import Status
 from relay.core.wire import LONGEST_NACK_DELAY, Nack
-from relay.hub import putoff
+from relay.hub import ends, putoff
 from relay.hub.courier import Courier
 from relay.hub.ends import Then, nothing
 
@@ -26,9 +25,11 @@ def acknowledge(
     """
     tally = None if confirm is None else Tally(ids, confirm)
     courier.silence.broken()
-    with courier.context.ledger.ends.together() if len(ids) > 1 else nullcontext():
-        for id in dict.fromkeys(ids):
-            _acknowledge(courier, id, reply, nothing if tally is None else tally.about(id))
+    if len(ids) == 1:
+        _acknowledge(courier, ids[0], reply, nothing if tally is None else tally.about(ids[0]))
+    else:
+        with courier.context.ledger.ends.together():
+            _acknowledge_all(courier, list(dict.fromkeys(ids)), reply, tally)
     courier.pump()
 
 
@@ -37,6 +38,24 @@ def acknowledge_one(courier: Courier, id: str) -> None:
     courier.silence.broken()
     _acknowledge(courier, id, None, nothing)
     courier.pump()
+
+
+def _acknowledge_all(courier: Courier, ids: Sequence[str], reply: bytes | None, tally: Tally | None) -> None:
+    """Those which are in flight and durable together, as nearly all of them are, and the others one by one."""
+    plain: list[Entry] = []
+    thens: list[Then] = []
+    for id, entry in zip(ids, list(map(courier.line.entries.get, ids)), strict=True):
+        then = nothing if tally is None else tally.about(id)
+        if entry is not None and ends.may_end_together(entry):
+            plain.append(entry)
+            thens.append(then)
+        else:
+            _acknowledge(courier, id, reply, then)
+    if plain:
+        ends.deliver_all(courier, plain, reply, thens)
+        if (outlet := courier.outlet) is not None:
+            for _ in plain:
+                outlet.widen()
 
 
 def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:

@@ -45,6 +45,14 @@ class Chronicle:
         """The same for the subscribers alone."""
         self.bulletin.add(name, agent, self._wall(), id, detail)
 
+    def note_all(self, agent: str, entries: Sequence[Entry], name: str, *, session: str | None = None) -> None:
+        """The same happened to several messages of an agent."""
+        now = self._wall()
+        event = Event(now, name, session, self._node)
+        for entry in entries:
+            entry.events.append(event)
+        self.bulletin.add_all(name, agent, now, [entry.id for entry in entries])
+
     def tell_all(self, agent: str, ids: Sequence[str], name: str) -> None:
         """The same for several messages of an agent."""
         self.bulletin.add_all(name, agent, self._wall(), ids)

@@ -10,7 +10,7 @@ from relay.core import policy, wire
 from relay.core.entry import Entry, Phase, Send
 from relay.core.line import Line
 from relay.core.model import End, Key, Message, Reason, Revise, Status
-from relay.hub import ends, intake, resend, saving
+from relay.hub import burst, ends, intake, resend, saving
 from relay.hub.acks import AckTable
 from relay.hub.alarm import Alarm
 from relay.hub.context import Context
@@ -130,6 +130,8 @@ class Courier:
             return False
         if context.ledger.ends.count(self.agent) >= context.limits.unrecorded:
             return False
+        if burst.send(self, outlet):
+            return True
         step = self.line.next(context.wall())
         if isinstance(step, Send):
             return self._send(step, outlet)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from relay.core.entry import Entry, Saved
+from relay.core import run
+from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import DEAD_LETTERS, End, Message, Status
 from relay.hub import saving
 from relay.hub.acks import Ending
+from relay.hub.unrecorded import Owed
 
 if TYPE_CHECKING:
     from relay.hub.courier import Courier
@@ -75,13 +78,43 @@ def _record(courier: Courier, entry: Entry, status: Status, reason: str, reply: 
     size = entry.size if entry.saved is Saved.YES and entry.size else None
     attempts, timeline = entry.trials.attempts, entry.take_events()
     end = End(courier.agent, entry.id, status, reason, context.wall(), attempts, reply, timeline)
+    context.ledger.ends.end(end, size, partial(_recorded, courier, entry, then))
 
-    def recorded(had: bool) -> None:
-        courier.line.forget(entry)
+
+def _recorded(courier: Courier, entry: Entry, then: Then, had: bool) -> None:
+    context = courier.context
+    courier.line.forget(entry)
+    if courier.acks:
         courier.acks.recorded(entry.id)
-        context.chronicle.ended(entry.id)
+    context.chronicle.ended(entry.id)
+    if then is not nothing:
         then(had)
-        if courier.outlet is None or context.ledger.ends.count(courier.agent) == context.limits.unrecorded - 1:
-            courier.pump()  # it may be forgotten, or its queue rested for this; nothing else waits for a record
+    if courier.outlet is None or context.ledger.ends.count(courier.agent) == context.limits.unrecorded - 1:
+        courier.pump()  # it may be forgotten, or its queue rested for this; nothing else waits for a record
 
-    context.ledger.ends.end(end, size, recorded)
+
+def may_end_together(entry: Entry) -> bool:
+    """Is it in flight, and does the store have it as it is? As nearly all that is acknowledged with others."""
+    return entry.phase is Phase.FLYING and entry.saved is Saved.YES and entry.size > 0
+
+
+def deliver_all(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
+    """Several messages that ``may_end_together`` are delivered: as ``end``, with what is the same for all done once."""
+    context, agent, outlet = courier.context, courier.agent, courier.outlet
+    run.ended(courier.line, entries)
+    if outlet is not None:
+        for entry in entries:
+            outlet.redelivery.stop(entry)
+    status, now, ending = Status.DELIVERED, context.wall(), Ending(Status.DELIVERED, reply=reply)
+    context.chronicle.note_all(agent, entries, status.value, session=_session(courier))
+    owed = [
+        Owed(
+            End(agent, entry.id, status, "", now, entry.trials.attempts, reply, entry.take_events()),
+            entry.size,
+            partial(_recorded, courier, entry, then),
+        )
+        for entry, then in zip(entries, thens, strict=True)
+    ]
+    context.ledger.ends.end_all(agent, owed)
+    for entry in entries if courier.acks else ():
+        courier.acks.end(entry.id, ending)

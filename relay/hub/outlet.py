@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -80,8 +80,7 @@ class Outlet:
 
     def send(self, message: Message, attempt: int, *, queued: bool) -> bool:
         """Send a message; False if its frame is larger than the agent takes. A batch may wait for ``flush``."""
-        wishes = self._wishes
-        frame = wire.message(message, queued=queued, attempt=attempt, raw=wishes.raw, publisher=wishes.publisher)
+        frame = self.frame(message, attempt, queued=queued)
         if self._wishes.max_frame is not None and len(frame) > self._wishes.max_frame:
             return False
         self.sent_count += 1
@@ -94,6 +93,32 @@ class Outlet:
         self._batch.append(frame)
         self._batch_bytes += len(frame) + 1
         return True
+
+    def gathers(self) -> tuple[int, int]:
+        """How many more messages, and bytes of them, go into the frame that is being gathered; none where each has its
+        own frame, or nothing may leave now.
+        """
+        if not self._wishes.batch:
+            return 0, 0
+        if len(self._batch) >= self._limits.batch_count:
+            self.flush()
+        if not self._transport.takes():
+            return 0, 0
+        waiting = self._transport.unsent() + self._batch_bytes
+        most = min(self._limits.batch_bytes, self._wishes.max_frame or self._limits.batch_bytes)
+        left = min(most - 64 - self._batch_bytes, self._pressure.share() - waiting)
+        return self._limits.batch_count - len(self._batch), left
+
+    def gather(self, frames: Sequence[bytes]) -> None:
+        """Put these, which were made by ``frame`` and for which there is room, into it."""
+        self._batch += frames
+        self._batch_bytes += sum(map(len, frames)) + len(frames)
+        self.sent_count += len(frames)
+
+    def frame(self, message: Message, attempt: int, *, queued: bool) -> bytes:
+        """The frame of a message, as the agent wants it."""
+        wishes = self._wishes
+        return wire.message(message, queued=queued, attempt=attempt, raw=wishes.raw, publisher=wishes.publisher)
 
     def flush(self) -> None:
         """Send what was collected."""

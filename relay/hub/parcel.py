@@ -152,4 +152,4 @@ class Parcel:
         """Why they are queued: its agent is away still, or has come, and first gets what is queued."""
         courier, draining = self._couriers.get(agent), self._context.draining
         live = courier is not None and courier.outlet is not None
-        return policy.first_reason(policy.obstacles(live=live, draining=draining, ahead=True))
+        return policy.obstacles(live=live, draining=draining, ahead=True)[0]  # there is always just one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -44,6 +44,16 @@ class Redelivery:
             del self._roomless[entry.id]
             if entry.phase is Phase.FLYING:
                 self._time(entry, flow, 0.0)
+
+    def start_all(self, entries: Sequence[Entry], flow: float) -> None:
+        """These were sent for the first time in this session."""
+        if self.ack_wait <= 0:
+            return
+        for entry in entries:
+            entry.pause = self.ack_wait
+        self._timed.put_all(entries, flow, self.ack_wait)
+        self.soonest = min(self.soonest, self.ack_wait)
+        self.news = True
 
     def stop(self, entry: Entry) -> None:
         """It has ended."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import msgspec
 from twisted.python.failure import Failure
 
 from relay.core.model import Depth, End, Kept, Revise, Status, Trials
@@ -19,16 +20,13 @@ if TYPE_CHECKING:
 AT_A_TIME = 1000  #: ends that could not be recorded and are tried again
 
 
-class Owed:
+class Owed(msgspec.Struct, eq=False):
     """An end that the store does not know yet. ``refused`` is called once, if it does not take it."""
 
-    __slots__ = ("end", "recorded", "refused", "size")
-
-    def __init__(self, end: End, size: int | None, recorded: Callable[[bool], object]) -> None:
-        self.end = end
-        self.size = size
-        self.recorded = recorded
-        self.refused: list[Callable[[], object]] = []
+    end: End
+    size: int | None
+    recorded: Callable[[bool], object]
+    refused: list[Callable[[], object]] = msgspec.field(default_factory=list)
 
 
 class Unrecorded:
@@ -57,6 +55,15 @@ class Unrecorded:
             self._record([owed])
         else:
             self._gathered.append(owed)
+
+    def end_all(self, agent: str, owed: Sequence[Owed]) -> None:
+        """The same for several messages of an agent that are known to be queued."""
+        self._ledger.add(agent, Depth(-len(owed), -sum([each.size or 0 for each in owed])))
+        self._owed.setdefault(agent, {}).update([(each.end.id, each) for each in owed])
+        if self._gathered is None:
+            self._record(owed)
+        else:
+            self._gathered.extend(owed)
 
     @contextmanager
     def together(self) -> Iterator[None]:
