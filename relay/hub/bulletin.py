@@ -39,14 +39,17 @@ class Bulletin:
         self.number += 1
         self._keep((self.number, name, agent, at, id, detail))
 
-    def add_all(self, name: str, agent: str, at: float, ids: Sequence[str]) -> None:
-        """The same of several messages."""
+    def add_all(self, name: str, at: float, messages: Sequence[tuple[str, str]]) -> None:
+        """The same of several messages, each given by its agent and its id."""
         if self._subscribers:
-            for id in ids:
+            for agent, id in messages:
                 self.add(name, agent, at, id, None)
             return
-        self._notices.extend([(number, name, agent, at, id, None) for number, id in enumerate(ids, self.number + 1)])
-        self.number += len(ids)
+        first = self.number + 1
+        self._notices.extend(
+            [(number, name, agent, at, id, None) for number, (agent, id) in enumerate(messages, first)]
+        )
+        self.number += len(messages)
 
     def _keep(self, kept: Notice | _Step) -> None:
         self._notices.append(kept)

@@ -51,11 +51,11 @@ class Chronicle:
         event = Event(now, name, session, self._node)
         for entry in entries:
             entry.events.append(event)
-        self.bulletin.add_all(name, agent, now, [entry.id for entry in entries])
+        self.bulletin.add_all(name, now, [(agent, entry.id) for entry in entries])
 
-    def tell_all(self, agent: str, ids: Sequence[str], name: str) -> None:
-        """The same for several messages of an agent."""
-        self.bulletin.add_all(name, agent, self._wall(), ids)
+    def tell_all(self, messages: Sequence[tuple[str, str]], name: str) -> None:
+        """The same for several messages, each given by its agent and its id."""
+        self.bulletin.add_all(name, self._wall(), messages)
 
     def ended(self, id: str) -> None:
         """The end of a message is where it will be looked for: in the store, or among those never stored."""

@@ -7,7 +7,7 @@ other message. It leads to the same answers as the long one by ``Post``, in a th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import chain
 from operator import itemgetter
 from typing import Final
 
@@ -84,32 +84,39 @@ class Parcel:
 
     def add(self, submission: Submission, index: int = 0) -> None:
         """It takes its place in its agent's order, behind all that came before."""
-        self._add(submission.agent, [(index, submission)], [self._context.message_id()])
+        context = self._context
+        message = make_message(submission, context.message_id(), self._now, context.limits)
+        self._puts.append(Put(Record(context.next_place(), message), self._timeline))
+        self._lines.append((index, submission))
+        self._went(message.agent, 1, len(message.payload))
 
     def add_all(self, shares: dict[str, list[tuple[int, Submission]]]) -> None:
         """The same for lines of several agents. Those of one get places side by side: so they are written sooner."""
-        ids = iter(self._context.message_ids(sum(map(len, shares.values())), self._now))
-        for agent, share in shares.items():
-            self._add(agent, share, list(islice(ids, len(share))))
-
-    def _add(self, agent: str, lines: list[tuple[int, Submission]], ids: list[str]) -> None:
         context, now, limits = self._context, self._now, self._context.limits
+        lines = list(chain.from_iterable(shares.values()))
+        ids, places = context.message_ids(len(lines), now), context.next_places(len(lines))
         messages = [make_message(submission, id, now, limits) for id, (_, submission) in zip(ids, lines, strict=True)]
-        places = context.next_places(len(lines))
-        puts = [Put(Record(place, message), self._timeline) for place, message in zip(places, messages, strict=True)]
-        context.on_the_way.update(zip(ids, puts, strict=True))
-        size = sum([len(message.payload) for message in messages])
-        self._puts += puts
+        self._puts += [Put(Record(n, message), self._timeline) for n, message in zip(places, messages, strict=True)]
         self._lines += lines
-        self._shares.append((agent, len(lines), size))
-        self._couriers.went(agent, len(lines), size)
-        context.chronicle.tell_all(agent, ids, "accepted")
+        for agent, share in shares.items():
+            self._went(agent, len(share), sum([len(submission.payload) for _, submission in share]))
+
+    def _went(self, agent: str, count: int, size: int) -> None:
+        self._shares.append((agent, count, size))
+        self._couriers.went(agent, count, size)
 
     def send(self) -> None:
         """Make them durable; then each is told."""
         if self._puts:
-            self._context.crowd.came(len(self._puts))
-            self._context.ledger.put_all(self._puts, self._settled)
+            context = self._context
+            context.on_the_way.update([(put.record.message.id, put) for put in self._puts])
+            self._say("accepted")
+            context.crowd.came(len(self._puts))
+            context.ledger.put_all(self._puts, self._settled)
+
+    def _say(self, name: str) -> None:
+        messages = [put.record.message for put in self._puts]
+        self._context.chronicle.tell_all([(message.agent, message.id) for message in messages], name)
 
     def _settled(self, error: StoreUnavailable | None) -> None:
         context = self._context
@@ -118,10 +125,9 @@ class Parcel:
         for put in self._puts:
             del context.on_the_way[put.record.message.id]
         became = self._refused(error) if error is not None else self._kept()
-        lines = [(index, each) for (index, _), each in zip(self._lines, became, strict=True)]
         if len(self._shares) > 1:
-            lines.sort(key=itemgetter(0))
-        for index, each in lines:
+            became.sort(key=itemgetter(0))
+        for index, each in became:
             try:
                 self._tell(index, each)
             except Exception:
@@ -133,20 +139,21 @@ class Parcel:
                 courier.pump()
         context.crowd.went(len(self._puts))
 
-    def _refused(self, error: StoreUnavailable) -> Sequence[Outcome | Problem]:
-        return [not_kept(error, put.record.message.id, 0) for put in self._puts]
+    def _refused(self, error: StoreUnavailable) -> list[tuple[int, Outcome | Problem]]:
+        ids = [put.record.message.id for put in self._puts]
+        return [(index, not_kept(error, id, 0)) for id, (index, _) in zip(ids, self._lines, strict=True)]
 
-    def _kept(self) -> Sequence[Outcome | Problem]:
-        durable, at = self._context.ledger.store.durable, 0
-        outcomes: list[Outcome] = []
-        for agent, count, _ in self._shares:
-            reason, share = self._reason(agent), slice(at, at := at + count)
-            messages = [put.record.message for put in self._puts[share]]
-            self._context.chronicle.tell_all(agent, [message.id for message in messages], "queued")
-            for message, (_, submission) in zip(messages, self._lines[share], strict=True):
-                status, ttl = QUEUED[submission.respond_async], ttl_of(submission, message)
-                outcomes.append(Outcome(message.id, agent, status, 0, reason, durable, ttl=ttl))
-        return outcomes
+    def _kept(self) -> list[tuple[int, Outcome | Problem]]:
+        self._say("queued")
+        durable = self._context.ledger.store.durable
+        reasons = {agent: self._reason(agent) for agent, _, _ in self._shares}
+        became: list[tuple[int, Outcome | Problem]] = []
+        for put, (index, submission) in zip(self._puts, self._lines, strict=True):
+            message = put.record.message
+            id, agent, ttl = message.id, message.agent, ttl_of(submission, message)
+            status = QUEUED[submission.respond_async]
+            became.append((index, Outcome(id, agent, status, 0, reasons[agent], durable, ttl=ttl)))
+        return became
 
     def _reason(self, agent: str) -> Reason:
         """Why they are queued: its agent is away still, or has come, and first gets what is queued."""

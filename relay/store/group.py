@@ -16,7 +16,7 @@ from relay.store.faults import StoreOverloaded, again
 from relay.store.work import Answer
 from relay.store.worker import Worker
 
-BATCH_COUNT: Final = 500  #: writes of one commit: their answers are one turn of the reactor
+BATCH_COUNT: Final = 1000  #: writes of one commit: their answers are one turn of the reactor
 BATCH_BYTES: Final = 8 * 1024 * 1024
 MAX_COUNT: Final = 20_000  #: writes that may wait
 MAX_BYTES: Final = 64 * 1024 * 1024
