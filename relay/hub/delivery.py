@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from msgspec.structs import replace
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -64,12 +64,24 @@ class Delivery:
         """The same for what the filters have seen."""
         courier = self._couriers.get(submission.agent)
         if courier is not None and self._goes_directly(courier, submission, line):
+            return self._send(courier, submission, line)
+        if is_only_kept(submission) and may_settle(courier):
+            return self._send_off(submission)
+        return self._see_through(submission, line)
+
+    def _send(self, courier: Courier, submission: Submission, line: bool) -> Deferred[Outcome]:
+        """One whose agent is here, and of which nothing else is asked."""
+        try:
             flight = direct.send(self._context, courier, submission, line, self._finish, Direct)
             if courier.outlet is not None:
                 courier.outlet.flush()
-            return flight.wait()
-        if is_only_kept(submission) and may_settle(courier):
-            return self._send_off(submission)
+        except Exception:
+            self.log.failure("a delivery went wrong")
+            return fail()
+        return flight.wait()
+
+    def _see_through(self, submission: Submission, line: bool) -> Deferred[Outcome]:
+        """Any other."""
         reader = Reader()
         outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, submission.agent, reader))
         tell = partial(self._tell, submission.agent, partial(_answer, outcome))
@@ -120,11 +132,11 @@ class Delivery:
         volleys = Volleys(self._context, self._finish, partial(_tell_line, tell))
         for index, submission in enumerate(lines):
             courier = self._couriers.get(submission.agent)
-            if courier is not None and self._goes_directly(courier, submission, True):
-                readers.append((submission.agent, volleys.send(courier, index, submission)))
-                continue
             told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
             try:
+                if courier is not None and self._goes_directly(courier, submission, True):
+                    readers.append((submission.agent, volleys.send(courier, index, submission)))
+                    continue
                 self._check()
                 if is_only_kept(submission) and may_settle(courier):
                     self._room.claim(submission)
