@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 
 from msgspec.structs import replace
 
@@ -19,9 +18,11 @@ UNKNOWN_SIZE = 64 * 1024  #: what a resting message counts of which only the pla
 class Resting:
     """The messages that are not sent before their time, the earliest first, and in order where times are equal."""
 
+    __slots__ = ("_heap", "_pushed")
+
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, int, Entry]] = []
-        self._pushed = itertools.count()
+        self._pushed = 0
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -30,7 +31,8 @@ class Resting:
         self._heap.clear()
 
     def push(self, entry: Entry) -> None:
-        heapq.heappush(self._heap, (entry.trials.not_before, entry.place, next(self._pushed), entry))
+        self._pushed += 1
+        heapq.heappush(self._heap, (entry.trials.not_before, entry.place, self._pushed, entry))
 
     def due_at(self) -> float | None:
         """When the next one may be sent (Unix time)."""
@@ -66,6 +68,18 @@ class Backlog:
 
     One read at a time: ``next`` says nothing until what it asked for has come.
     """
+
+    __slots__ = (
+        "_cursor",
+        "_entries",
+        "_floor",
+        "_forgotten",
+        "_passed_over",
+        "_ready",
+        "_recalled",
+        "reading",
+        "resting",
+    )
 
     def __init__(self, entries: dict[str, Entry]) -> None:
         self.resting = Resting()

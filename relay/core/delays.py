@@ -16,6 +16,8 @@ class Delays(Generic[T]):
     dictionary. ``now`` never falls from call to call, on whatever clock.
     """
 
+    __slots__ = ("_count", "_queues")
+
     def __init__(self) -> None:
         self._queues: dict[float, dict[T, float]] = {}  #: by delay, in the order of time
         self._count = 0

@@ -66,6 +66,8 @@ _NONE: Final[deque[Entry]] = deque(maxlen=0)
 class Tail:
     """The messages behind the disk's range, in order, with the sum of their payloads."""
 
+    __slots__ = ("bytes", "entries")
+
     def __init__(self) -> None:
         self.entries = _NONE
         self.bytes = 0

@@ -13,6 +13,8 @@ class Topics:
     nothing: it might send what is just being replaced.
     """
 
+    __slots__ = ("_by_topic", "_entries", "_sweep_at", "replacing")
+
     def __init__(self, entries: dict[str, Entry]) -> None:
         self.replacing = 0
         self._entries = entries

@@ -13,6 +13,8 @@ class Deadline:
     A keep-alive connection changes its deadline several times a request, and none of them is ever reached.
     """
 
+    __slots__ = ("_clock", "_due", "_ring", "_timer", "_timer_at")
+
     def __init__(self, clock: IReactorTime, ring: Callable[[], object]) -> None:
         self._clock = clock
         self._ring = ring

@@ -41,6 +41,8 @@ _GONE: Final[Any] = Gone()
 class AgentWire:
     """One agent's wire. It is the producer of its transport, which says when the socket takes nothing more."""
 
+    __slots__ = ("_brakes", "_limits", "_protocol", "_taken", "deadline", "given", "holds", "kind", "leave", "peer")
+
     def __init__(self, protocol: AgentProtocol, clock: IReactorTime, limits: Limits) -> None:
         self.peer = name_of(protocol.transport.getPeer())
         self.kind = "websocket"

@@ -80,6 +80,8 @@ class Crowd:
 class AckTable:
     """One agent's waiters by message id. What is not in the table is a late ACK, and nobody's disappointment."""
 
+    __slots__ = ("_clock", "_crowd", "_waiters", "lines")
+
     def __init__(self, clock: Patience, crowd: Crowd) -> None:
         self._clock = cast(IReactorTime, clock)  # as much of one as ``addTimeout`` asks for
         self._crowd = crowd

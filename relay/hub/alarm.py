@@ -14,6 +14,8 @@ class Alarm:
     what is in a cycle stays in memory until the collector looks for it, which is seldom.
     """
 
+    __slots__ = ("_at", "_clock", "_timer")
+
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._timer: IDelayedCall | None = None

@@ -99,12 +99,12 @@ def _publish(session: AgentSession, line: bytes) -> None:
         _tell(session, ref, problem)
         return
     answer = session.delivery.submit(submission, line=True)
-    session.undecided.add(answer)
+    session.undecided[answer] = None
     answer.addBoth(_decided, answer, session, ref)
 
 
 def _decided(result: Outcome | Failure, answer: Deferred[Outcome], session: AgentSession, ref: str | None) -> None:
-    session.undecided.discard(answer)
+    session.undecided.pop(answer, None)
     if session.state is State.OVER:
         return
     if isinstance(result, Failure):

@@ -31,6 +31,24 @@ class Wishes:
 class Outlet:
     """What a courier needs of its session. ``window`` is the one in force; a careful one starts at 1 and widens."""
 
+    __slots__ = (
+        "_asked",
+        "_batch",
+        "_batch_bytes",
+        "_clock",
+        "_limits",
+        "_pressure",
+        "_transport",
+        "_wishes",
+        "doubted",
+        "flow",
+        "holds",
+        "redelivery",
+        "sent_count",
+        "session",
+        "window",
+    )
+
     def __init__(
         self,
         session: str,

@@ -16,6 +16,8 @@ HURRIED: Final = 100  #: of what found no room, each time that there is some
 class Redelivery:
     """When each message in flight is due again, on the session's flow clock: it stands still while bytes wait."""
 
+    __slots__ = ("_held", "_roomless", "_timed", "_watched", "ack_wait", "news", "soonest")
+
     def __init__(self, ack_wait: float, watched: Callable[[str], bool]) -> None:
         self.ack_wait = ack_wait
         self.soonest = ack_wait  #: nothing is due earlier than so long after it was started

@@ -12,6 +12,8 @@ from relay.hub.acks import AckTable
 class Silence:
     """Is an agent ``mute``? Then no line is waited for, until it acknowledges something."""
 
+    __slots__ = ("_acks", "_broken_at", "_clock", "_limits", "_timer", "mute")
+
     def __init__(self, clock: IReactorTime, limits: Limits, acks: AckTable) -> None:
         self.mute = False
         self._clock = clock
