@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from relay.core.entry import Entry, Phase, Saved
-from relay.core.line import Line
-from relay.core.model import Record, Trials
+from relay.core.line import ONCE, Line
+from relay.core.model import Message, Record, Trials
 
 
 def upcoming(line: Line, now: float, most: int) -> list[Record]:
@@ -31,6 +31,18 @@ def flown(line: Line, sent: Sequence[tuple[Record, Trials]]) -> list[Entry]:
         entry = Entry(record.place, item.id, size, None, trials, item.expires_at, Phase.FLYING, Saved.YES)
         line.entries[item.id] = entry
         line.topics.describe(entry, item)
+        entries.append(entry)
+    line.flying += len(entries)
+    return entries
+
+
+def launched(line: Line, places: Sequence[int], messages: Sequence[Message]) -> list[Entry]:
+    """They take these places, and are sent just now, with nothing ahead of them: see ``line.launch``."""
+    entries = []
+    for place, item in zip(places, messages, strict=True):
+        size = len(item.payload)
+        entry = Entry(place, item.id, size, item, ONCE, item.expires_at, Phase.FLYING, publisher=item.publisher)
+        line.entries[item.id] = entry
         entries.append(entry)
     line.flying += len(entries)
     return entries

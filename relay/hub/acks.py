@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -103,6 +103,12 @@ class AckTable:
         self._waiters[waiter.id] = waiter
         self._crowd.waiting += 1
         self.lines += waiter.line
+
+    def add_all(self, waiters: Sequence[Waiter]) -> None:
+        """The same for several, all of them lines."""
+        self._waiters.update([(waiter.id, waiter) for waiter in waiters])
+        self._crowd.came(len(waiters))
+        self.lines += len(waiters)
 
     def answered(self, waiter: Waiter) -> None:
         """Its POST has its answer."""

@@ -41,21 +41,28 @@ def acknowledge_one(courier: Courier, id: str) -> None:
 
 
 def _acknowledge_all(courier: Courier, ids: Sequence[str], reply: bytes | None, tally: Tally | None) -> None:
-    """Those which are in flight and durable together, as nearly all of them are, and the others one by one."""
+    """Those which are in flight together, be they durable or in memory alone, and the others one by one."""
     plain: list[Entry] = []
     thens: list[Then] = []
+    held: list[Entry] = []
+    held_thens: list[Then] = []
     for id, entry in zip(ids, list(map(courier.line.entries.get, ids)), strict=True):
         then = nothing if tally is None else tally.about(id)
         if entry is not None and ends.may_end_together(entry):
             plain.append(entry)
             thens.append(then)
+        elif entry is not None and ends.is_only_held(entry):
+            held.append(entry)
+            held_thens.append(then)
         else:
             _acknowledge(courier, id, reply, then)
     if plain:
         ends.deliver_all(courier, plain, reply, thens)
-        if (outlet := courier.outlet) is not None:
-            for _ in plain:
-                outlet.widen()
+    if held:
+        ends.deliver_held(courier, held, reply, held_thens)
+    if (outlet := courier.outlet) is not None:
+        for _ in range(len(plain) + len(held)):
+            outlet.widen()
 
 
 def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:

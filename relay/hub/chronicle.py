@@ -41,6 +41,16 @@ class Chronicle:
         add("accepted", agent, now, entry.id, None)
         add("sent", agent, now, entry.id, None)
 
+    def launched_all(self, agent: str, entries: Sequence[Entry], session: str) -> None:
+        """The same for several messages of an agent."""
+        now = self._wall()
+        accepted, sent = Event(now, "accepted", None, self._node), Event(now, "sent", session, self._node)
+        for entry in entries:
+            entry.events = [accepted, sent]
+        messages = [(agent, entry.id) for entry in entries]
+        self.bulletin.add_all("accepted", now, messages)
+        self.bulletin.add_all("sent", now, messages)
+
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
         self.bulletin.add(name, agent, self._wall(), id, detail)

@@ -125,17 +125,17 @@ class Delivery:
         if self._sieve is not None:
             return self._submit_each(lines, tell)
         parcel = Parcel(self._context, self._couriers, self._directory, tell)
-        readers: list[tuple[str, Reader]] = []
         if shares := share_out(self._context, self._couriers, self._room, lines):
             parcel.add_all(shares)
             lines = ()
         volleys = Volleys(self._context, self._finish, partial(_tell_line, tell))
-        for index, submission in enumerate(lines):
+        readers = volleys.readers
+        for index, submission in volleys.fire(self._couriers, self._room, lines):
             courier = self._couriers.get(submission.agent)
             told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
             try:
                 if courier is not None and self._goes_directly(courier, submission, True):
-                    readers.append((submission.agent, volleys.send(courier, index, submission)))
+                    volleys.send(courier, index, submission)
                     continue
                 self._check()
                 if is_only_kept(submission) and may_settle(courier):

@@ -118,3 +118,29 @@ def deliver_all(courier: Courier, entries: Sequence[Entry], reply: bytes | None,
     context.ledger.ends.end_all(agent, owed)
     for entry in entries if courier.acks else ():
         courier.acks.end(entry.id, ending)
+
+
+def is_only_held(entry: Entry) -> bool:
+    """Is it in flight, and only in memory?"""
+    return entry.phase is Phase.FLYING and entry.saved is Saved.NO and entry.message is not None
+
+
+def deliver_held(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
+    """The same for several that are ``is_only_held``: they are durable nowhere, and are remembered for a while."""
+    context, agent, outlet, status = courier.context, courier.agent, courier.outlet, Status.DELIVERED
+    messages = [entry.message for entry in entries]
+    run.ended(courier.line, entries)
+    if outlet is not None:
+        for entry in entries:
+            outlet.redelivery.stop(entry)
+    context.chronicle.note_all(agent, entries, status.value, session=_session(courier))
+    courier.hold(-len(entries), -sum([entry.size for entry in entries]))
+    for entry, message, then in zip(entries, messages, thens, strict=True):
+        if message is not None:
+            context.chronicle.remember(message, entry, status, "", reply)
+        courier.line.forget(entry)
+        if then is not nothing:
+            then(True)
+    ending = Ending(status, reply=reply)
+    for entry in entries:
+        courier.acks.end(entry.id, ending)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -10,11 +10,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from relay.core import run, wire
 from relay.core.model import Outcome, Reason, Submission
 from relay.hub.acks import Reader
 from relay.hub.context import Context
 from relay.hub.courier import Courier
-from relay.hub.direct import Direct, Finish, send
+from relay.hub.couriers import Couriers
+from relay.hub.direct import Direct, Finish, is_free, is_plain, send
+from relay.hub.post import make_message
+from relay.hub.room import Room
 
 #: Is told what became of each line, by its index.
 Told = Callable[[int, Outcome | Failure], object]
@@ -89,17 +93,86 @@ class Volleys:
         self._told = told
         self._volleys: dict[float, Volley] = {}  #: by how long they are waited for
         self._couriers: set[Courier] = set()
+        self.readers: list[tuple[str, Reader]] = []  #: who reads what became of each, and its agent
 
-    def send(self, courier: Courier, index: int, submission: Submission) -> Reader:
-        """Accept a plain line whose courier is free, and send it. Returns who reads what became of it."""
-        volley = self._volleys.get(submission.wait)
-        if volley is None:
-            volley = self._volleys[submission.wait] = Volley(self._context, submission.wait, self._told)
+    def send(self, courier: Courier, index: int, submission: Submission) -> None:
+        """Accept a plain line whose courier is free, and send it."""
+        volley = self._volley(submission.wait)
         make = partial(Shot, index=index, volley=volley)
         self._couriers.add(courier)
         shot = send(self._context, courier, submission, True, self._finish, make)
         volley.add(shot)
-        return shot.reader
+        self.readers.append((courier.agent, shot.reader))
+
+    def fire(self, couriers: Couriers, room: Room, lines: Sequence[Submission]) -> list[tuple[int, Submission]]:
+        """Accept and send the plain lines for agents that take many at a time, an agent's together.
+
+        Returns the others, each with its index: those which one look at their agent is not enough for.
+        """
+        rest: list[tuple[int, Submission]] = []
+        shares: dict[str, list[tuple[int, Submission]]] = {}
+        left: dict[str, tuple[int, int]] = {}
+        for index, submission in enumerate(lines):
+            agent, size = submission.agent, len(submission.payload) + wire.ENVELOPE
+            count, space = left[agent] if agent in left else _left(couriers.get(agent))
+            if count > 0 and size <= space and not submission.headers and is_plain(submission):
+                left[agent] = count - 1, space - size
+                shares.setdefault(agent, []).append((index, submission))
+            else:
+                left[agent] = 0, 0  # what comes after it goes after it
+                rest.append((index, submission))
+        sizes = {agent: [len(submission.payload) for _, submission in share] for agent, share in shares.items()}
+        if not room.holds(sizes) or not self._context.pressure.may_hold(sum(map(sum, sizes.values()))):
+            return list(enumerate(lines))
+        for agent, share in shares.items():
+            self._fire(couriers.of(agent), share)
+        return rest
+
+    def _fire(self, courier: Courier, share: Sequence[tuple[int, Submission]]) -> None:
+        context, outlet = self._context, courier.outlet
+        assert outlet is not None
+        now, until = context.wall(), context.clock.seconds()
+        ids, places = context.message_ids(len(share), now), context.next_places(len(share))
+        messages = [make_message(each, id, now, context.limits) for id, (_, each) in zip(ids, share, strict=True)]
+        entries = run.launched(courier.line, places, messages)
+        courier.hold(len(entries), sum([entry.size for entry in entries]))
+        shots = [
+            Shot(
+                id=entry.id,
+                reader=Reader(id=entry.id),
+                attempts=1,
+                line=True,
+                context=context,
+                courier=courier,
+                submission=submission,
+                entry=entry,
+                message=message,
+                until=until + submission.wait,
+                finish=self._finish,
+                index=index,
+                volley=self._volley(submission.wait),
+            )
+            for entry, message, (index, submission) in zip(entries, messages, share, strict=True)
+        ]
+        courier.acks.add_all(shots)
+        courier.silence.watch()
+        outlet.gather([outlet.frame(message, 1, queued=False) for message in messages])
+        flow = outlet.flow_time()
+        for entry in entries:
+            entry.sends = 1
+            outlet.redelivery.start(entry, flow)
+        context.chronicle.launched_all(courier.agent, entries, outlet.session)
+        courier.set_alarm()
+        self._couriers.add(courier)
+        for shot in shots:
+            shot.volley.add(shot)
+            self.readers.append((courier.agent, shot.reader))
+
+    def _volley(self, wait: float) -> Volley:
+        volley = self._volleys.get(wait)
+        if volley is None:
+            volley = self._volleys[wait] = Volley(self._context, wait, self._told)
+        return volley
 
     def send_off(self) -> None:
         """What was collected for an agent that takes many at a time leaves."""
@@ -108,3 +181,11 @@ class Volleys:
                 courier.outlet.flush()
         for volley in self._volleys.values():
             volley.close()
+
+
+def _left(courier: Courier | None) -> tuple[int, int]:
+    """How many lines its agent takes at once now, and of how many bytes with their envelopes."""
+    if courier is None or courier.outlet is None or courier.silence.mute or not is_free(courier, 0):
+        return 0, 0
+    count, space = courier.outlet.gathers()
+    return min(count, courier.outlet.window - courier.line.flying), space

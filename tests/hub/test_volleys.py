@@ -1,0 +1,167 @@
+"""Lines that came together for agents that are here: sent together, waited for by one timer, each told its own end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from relay.core.model import Form, Outcome, Reason, Submission
+from relay.core.problems import Problem
+from tests.hub.support import Agent, Floor
+
+
+def lines(*agents: str, **fields: Any) -> list[Submission]:
+    """One line for each of these, its number being its payload."""
+    return [
+        Submission(agent, b"%d" % number, "application/json", Form.JSON, fields.pop("wait", 5.0), **fields)
+        for number, agent in enumerate(agents)
+    ]
+
+
+def submit(floor: Floor, *submissions: Submission) -> dict[int, Outcome | Problem]:
+    """What each line is told, by its index, when it is told."""
+    told: dict[int, Outcome | Problem] = {}
+    floor.hub.submit_all(submissions, told.__setitem__)
+    return told
+
+
+def said(told: dict[int, Outcome | Problem]) -> dict[int, str]:
+    """The same in words."""
+    return {
+        index: became.word if isinstance(became, Problem) else ":".join(filter(None, [became.status, became.reason]))
+        for index, became in sorted(told.items())
+    }
+
+
+def ids(agent: Agent) -> list[str]:
+    """Of the messages that came since the last call, be they in frames of their own or together."""
+    frames = [frame for frame in agent.heard() if frame["type"] in ("message", "messages")]
+    return [item["id"] for frame in frames for item in frame.get("messages", [frame])]
+
+
+def test_lines_for_one_that_takes_many_leave_in_one_frame_in_their_order_and_are_delivered() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    told = submit(floor, *lines("desk-1", "desk-1", "desk-1"))
+    assert agent.batches() == [[0, 1, 2]]
+    assert told == {}
+    agent.read = 1  # the same again, for their ids
+    agent.ack(*ids(agent))
+    assert said(told) == {0: "delivered", 1: "delivered", 2: "delivered"}
+    assert floor.queued() == []
+
+
+def test_each_line_is_told_when_its_own_ack_comes() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    told = submit(floor, *lines("desk-1", "desk-1", "desk-1"))
+    first, second, third = ids(agent)
+    agent.say("ack", id=second, reply={"a": 1})
+    assert said(told) == {1: "delivered"}
+    assert isinstance(told[1], Outcome) and told[1].reply == b'{"a": 1}'
+    agent.say("nack", id=third, requeue=False, reason="no")
+    agent.ack(first)
+    assert said(told) == {0: "delivered", 1: "delivered", 2: "rejected"}
+
+
+def test_lines_wait_by_one_timer_and_those_without_an_ack_are_queued() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    timers = len(floor.clock.getDelayedCalls())
+    told = submit(floor, *lines(*["desk-1"] * 50))
+    assert len(floor.clock.getDelayedCalls()) <= timers + 2  # their timeout, and the next redelivery
+    agent.ack(*ids(agent)[:20])
+    floor.pass_time(5)
+    assert [*said(told).values()] == ["delivered"] * 20 + ["queued:silent"] * 30
+    assert len(floor.queued()) == 30
+
+
+def test_what_an_agent_left_unacknowledged_is_queued_when_it_goes() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    told = submit(floor, *lines("desk-1", "desk-1"))
+    agent.crash()
+    assert said(told) == {0: "queued:lost", 1: "queued:lost"}
+    again = floor.agent().register()
+    assert again.messages() == [0, 1]
+
+
+def test_no_more_are_sent_than_the_window_has_room_for_and_the_order_is_kept() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True, max_in_flight=2)
+    told = submit(floor, *lines(*["desk-1"] * 5))
+    sent = ids(agent)
+    assert len(sent) == 2
+    while sent:
+        agent.ack(*sent)
+        sent = ids(agent)
+    floor.pass_time(5)
+    assert set(said(told)) == {0, 1, 2, 3, 4}
+    agent.read = 0
+    assert [payload for batch in agent.batches() for payload in batch] == [0, 1, 2, 3, 4]
+
+
+def test_a_line_that_asks_for_more_goes_behind_the_plain_ones_before_it_and_before_those_after_it() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    plain, keyed, last = lines("desk-1", "desk-1", "desk-1")
+    submit(floor, plain, Submission(keyed.agent, b"1", "application/json", Form.JSON, 5.0, key="k"), last)
+    assert [payload for batch in agent.batches() for payload in batch] == [0, 1, 2]
+
+
+def test_lines_for_those_who_are_here_and_those_who_are_not_are_each_told_their_own() -> None:
+    floor = Floor()
+    here = floor.agent().register(batch=True)
+    single = floor.agent().register("desk-2")
+    told = submit(floor, *lines("desk-1", "desk-3", "desk-2", "desk-1", "desk-3"))
+    here.ack(*ids(here))
+    single.ack(*ids(single))
+    assert said(told) == {
+        0: "delivered",
+        1: "queued:away",
+        2: "delivered",
+        3: "delivered",
+        4: "queued:away",
+    }
+
+
+def test_limits_are_asked_of_lines_that_are_sent_together() -> None:
+    floor = Floor(queue_count=3)
+    agent = floor.agent().register(batch=True)
+    told = submit(floor, *lines(*["desk-1"] * 5))
+    assert said(told) == {3: "queue-full", 4: "queue-full"}
+    agent.ack(*ids(agent))
+    assert [*said(told).values()] == ["delivered"] * 3 + ["queue-full"] * 2
+
+
+def test_who_hangs_up_changes_nothing_and_a_drain_does_not_wait_for_those() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    told: dict[int, Outcome | Problem] = {}
+    hang_up = floor.hub.submit_all(lines("desk-1", "desk-1"), told.__setitem__)
+    hang_up()
+    floor.hub.drain()
+    assert said(told) == {0: "queued:draining", 1: "queued:draining"}
+    assert len(floor.queued()) == 2
+    agent.leave()
+
+
+def test_an_agent_that_is_mute_is_waited_for_no_longer() -> None:
+    floor = Floor(silent_count=3, silent_seconds=2.0)
+    floor.agent().register(batch=True)
+    told = submit(floor, *lines(*["desk-1"] * 4, wait=60.0))
+    floor.pass_time(3)
+    assert [*said(told).values()] == ["queued:silent"] * 4
+
+
+def test_events_and_histories_of_lines_are_those_of_any_message() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    heard: list[Any] = []
+    floor.hub.notices.subscribe(heard.append)
+    submit(floor, *lines("desk-1", "desk-1"))
+    first, second = ids(agent)
+    agent.ack(first, second)
+    steps = ["accepted", "sent", "delivered"]
+    assert [event.event for event in floor.look(first).timeline] == steps
+    assert [notice.event for notice in heard if notice.fields.get("id") == second] == [f"message.{s}" for s in steps]
+    assert Reason.SILENT not in [notice.fields.get("reason") for notice in heard]
