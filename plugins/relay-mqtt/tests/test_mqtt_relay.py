@@ -239,12 +239,8 @@ def test_a_broker_that_does_not_speak_keeps_the_relay_neither_from_starting_nor_
             "RELAY_EXTENSIONS_MQTT_CONNECT_SECONDS": "60",
         }
         with relay.start():
-            silent.accept()[0].close()
-            relay.output.wait_for("MQTT broker .* is not reached", PATIENCE)
-            taken, _ = silent.accept()
             assert post(relay.port, "desk-1", "1").outcome == "queued: away"
             assert relay.terminate() == 0  # well before the minute is over
-            taken.close()
     assert relay.complaints() == []
 
 
