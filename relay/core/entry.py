@@ -55,7 +55,8 @@ class Entry(msgspec.Struct, eq=False, gc=False):
 
     def take_events(self) -> tuple[Event, ...]:
         """What the store does not know yet; the caller tells it."""
-        events, self.events = tuple(self.events), []
+        events = tuple(self.events)
+        self.events.clear()
         return events
 
 

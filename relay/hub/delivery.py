@@ -20,6 +20,7 @@ from relay.hub.courier import Courier
 from relay.hub.couriers import Couriers
 from relay.hub.direct import Direct, is_free, is_plain
 from relay.hub.directory import Directory
+from relay.hub.mailbag import Mailbag
 from relay.hub.overflow import Overflow
 from relay.hub.parcel import Parcel, Tell, is_only_kept, may_settle, share_out
 from relay.hub.post import Post, make_message
@@ -53,6 +54,7 @@ class Delivery:
         self._room = Room(context, couriers, overflow)
         self._couriers = couriers
         self._directory = directory
+        self._mailbag = Mailbag(context, couriers, directory)
 
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         """See ``relay.core.ports.Floor.submit``. Cancel the answer when nobody reads it any more."""
@@ -93,21 +95,17 @@ class Delivery:
         return outcome
 
     def _send_off(self, submission: Submission) -> Deferred[Outcome]:
-        """One that nobody waits for, and that concerns no other, is a parcel of its own."""
+        """One that nobody waits for, and that concerns no other."""
         outcome: Deferred[Outcome] = Deferred()
         try:
             self._check()
             self._room.claim(submission)
-            parcel = Parcel(
-                self._context, self._couriers, self._directory, lambda _, each: self._arrived(each, outcome)
-            )
-            parcel.add(submission)
-            parcel.send()
+            self._mailbag.put(submission, partial(self._arrived, outcome))
         except Exception:
             self._tell(submission.agent, partial(_answer, outcome), Failure())
         return outcome
 
-    def _arrived(self, became: Outcome | Problem, outcome: Deferred[Outcome]) -> None:
+    def _arrived(self, outcome: Deferred[Outcome], became: Outcome | Problem) -> None:
         """It is durable, or nobody tries any more. An agent that came meanwhile may get it now."""
         if isinstance(became, Problem):
             _answer(outcome, Failure(became))

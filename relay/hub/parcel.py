@@ -7,6 +7,7 @@ other message. It leads to the same answers as the long one by ``Post``, in a th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
 from operator import itemgetter
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from relay.core import policy
-from relay.core.model import Outcome, Put, Reason, Record, Submission
+from relay.core.model import Event, Outcome, Put, Reason, Record, Submission
 from relay.core.ports import StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub.context import Context
@@ -76,8 +77,8 @@ class Parcel:
         self._couriers = couriers
         self._directory = directory
         self._tell = tell
-        self._now = context.wall()
-        self._timeline = (context.chronicle.event("accepted"), context.chronicle.event("queued"))
+        self._now = -1.0  #: Unix time of what is accepted …
+        self._timeline: tuple[Event, ...] = ()  #: … and its history
         self._puts: list[Put] = []
         self._lines: list[tuple[int, Submission]] = []
         self._shares: list[tuple[str, int, int]] = []  #: of an agent: how many messages, and their payload bytes
@@ -85,40 +86,51 @@ class Parcel:
     def add(self, submission: Submission, index: int = 0) -> None:
         """It takes its place in its agent's order, behind all that came before."""
         context = self._context
-        message = make_message(submission, context.message_id(), self._now, context.limits)
+        message = make_message(submission, context.message_id(), self._look_at_time(), context.limits)
         self._puts.append(Put(Record(context.next_place(), message), self._timeline))
         self._lines.append((index, submission))
         self._went(message.agent, 1, len(message.payload))
+        self._accepted(self._puts[-1:])
 
     def add_all(self, shares: dict[str, list[tuple[int, Submission]]]) -> None:
         """The same for lines of several agents. Those of one get places side by side: so they are written sooner."""
-        context, now, limits = self._context, self._now, self._context.limits
+        context, now, limits = self._context, self._look_at_time(), self._context.limits
         lines = list(chain.from_iterable(shares.values()))
         ids, places = context.message_ids(len(lines), now), context.next_places(len(lines))
         messages = [make_message(submission, id, now, limits) for id, (_, submission) in zip(ids, lines, strict=True)]
-        self._puts += [Put(Record(n, message), self._timeline) for n, message in zip(places, messages, strict=True)]
+        puts = [Put(Record(n, message), self._timeline) for n, message in zip(places, messages, strict=True)]
+        self._puts += puts
         self._lines += lines
         for agent, share in shares.items():
             self._went(agent, len(share), sum([len(submission.payload) for _, submission in share]))
+        self._accepted(puts)
+
+    def _look_at_time(self) -> float:
+        now = self._context.wall()
+        if now != self._now:
+            self._now, event = now, self._context.chronicle.event
+            self._timeline = (event("accepted"), event("queued"))
+        return now
 
     def _went(self, agent: str, count: int, size: int) -> None:
         self._shares.append((agent, count, size))
         self._couriers.went(agent, count, size)
 
-    def send(self) -> None:
-        """Make them durable; then each is told."""
-        if self._puts:
-            context = self._context
-            context.on_the_way.update([(put.record.message.id, put) for put in self._puts])
-            self._say("accepted")
-            context.crowd.came(len(self._puts))
-            context.ledger.put_all(self._puts, self._settled)
+    def _accepted(self, puts: Sequence[Put]) -> None:
+        self._context.on_the_way.update([(put.record.message.id, put) for put in puts])
+        self._say(puts, "accepted")
+        self._context.crowd.came(len(puts))
 
-    def _say(self, name: str) -> None:
-        messages = [put.record.message for put in self._puts]
+    def _say(self, puts: Sequence[Put], name: str) -> None:
+        messages = [put.record.message for put in puts]
         self._context.chronicle.tell_all([(message.agent, message.id) for message in messages], name)
 
-    def _settled(self, error: StoreUnavailable | None) -> None:
+    def send(self, then: Callable[[], object] = lambda: None) -> None:
+        """Make them durable; then each is told, and ``then`` is called."""
+        if self._puts:
+            self._context.ledger.put_all(self._puts, partial(self._settled, then))
+
+    def _settled(self, then: Callable[[], object], error: StoreUnavailable | None) -> None:
         context = self._context
         for share in self._shares:
             self._couriers.arrived(*share)
@@ -138,13 +150,14 @@ class Parcel:
             if (courier := self._couriers.get(agent)) is not None:
                 courier.pump()
         context.crowd.went(len(self._puts))
+        then()
 
     def _refused(self, error: StoreUnavailable) -> list[tuple[int, Outcome | Problem]]:
         ids = [put.record.message.id for put in self._puts]
         return [(index, not_kept(error, id, 0)) for id, (index, _) in zip(ids, self._lines, strict=True)]
 
     def _kept(self) -> list[tuple[int, Outcome | Problem]]:
-        self._say("queued")
+        self._say(self._puts, "queued")
         durable = self._context.ledger.store.durable
         reasons = {agent: self._reason(agent) for agent, _, _ in self._shares}
         became: list[tuple[int, Outcome | Problem]] = []

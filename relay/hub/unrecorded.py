@@ -26,7 +26,7 @@ class Owed(msgspec.Struct, eq=False):
     end: End
     size: int | None
     recorded: Callable[[bool], object]
-    refused: list[Callable[[], object]] = msgspec.field(default_factory=list)
+    refused: tuple[Callable[[], object], ...] = ()
 
 
 class Unrecorded:
@@ -110,7 +110,7 @@ class Unrecorded:
         if owed in self._failed:
             refused()
         else:
-            owed.refused.append(refused)
+            owed.refused += (refused,)
 
     def _record(self, owed: Sequence[Owed]) -> None:
         if owed:
@@ -122,7 +122,7 @@ class Unrecorded:
         if failure.check(StoreUnavailable):
             self._failed.update(dict.fromkeys(owed))
             for each in owed:
-                told, each.refused = each.refused, []
+                told, each.refused = each.refused, ()
                 for refused in told:
                     refused()
         return self._ledger.took_not(failure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
@@ -135,7 +134,7 @@ def forget(work: Work, places: Sequence[int]) -> None:
     """Delete these rows, without forgetting that their places were given."""
     if places:
         work.connection.execute(KEEP_LAST_PLACE)
-        work.connection.execute(FORGET, (json.dumps(places),))
+        work.connection.execute(FORGET, (_encode(places).decode(),))
 
 
 def discard(work: Work, op: Discard) -> Depth | None:

@@ -56,7 +56,7 @@ class Writer:
         try:
             self._health.check()
             refusal: StoreUnavailable | None = None
-            if any(isinstance(op, Put) for op in ops):
+            if Put in set(map(type, ops)):
                 refusal = self._room.refusal()
             if refusal is None:
                 try:

@@ -78,6 +78,43 @@ def test_an_agent_that_comes_while_its_lines_are_written_gets_them_all_in_order(
     assert len(ids) == 31
 
 
+def test_posts_for_agents_that_are_away_go_together_while_others_are_written() -> None:
+    store = CountingStore()
+    floor = Floor(store)
+    store.hold()
+    answers = [floor.post(agent=f"desk-{n % 3}") for n in range(30)]
+    assert (store.answers, len(store.writes)) == (1, 1)
+    store.release()
+    assert (store.answers, store.writes) == (2, ["Put"] * 30)
+    assert {answer.said for answer in answers} == {"queued:away"}
+    assert floor.agent().register().messages() == list(range(2, 31, 3))
+    assert not floor.hub._context.on_the_way
+
+
+def test_posts_that_wait_for_others_to_be_written_are_not_too_many() -> None:
+    store = CountingStore()
+    floor = Floor(store)
+    store.hold()
+    large = b'"' + b"x" * (1 << 19) + b'"'
+    for _ in range(4):
+        floor.post(large)
+    assert (store.answers, len(store.writes)) == (2, 3)
+
+
+def test_a_post_that_waits_for_others_to_be_written_is_refused_as_they_are_and_the_next_is_not() -> None:
+    store = CountingStore()
+    floor = Floor(store)
+    store.hold()
+    answers = [floor.post() for _ in range(3)]
+    assert floor.hub._context.crowd.waiting == 3
+    store.fail_with(StoreUnavailable("disk full"))
+    store.release()
+    assert {answer.said for answer in answers} == {"store-unavailable"}
+    store.heal()
+    assert floor.post().said == "queued:away"
+    assert floor.hub._context.pressure.held == 0
+
+
 def test_what_was_accepted_is_known_while_it_is_written() -> None:
     floor = Floor(CountingStore())
     floor.store.hold()
