@@ -130,7 +130,7 @@ class Courier:
             return False
         if context.ledger.ends.count(self.agent) >= context.limits.unrecorded:
             return False
-        if burst.send(self, outlet):
+        if outlet.batches and burst.send(self, outlet):
             return True
         step = self.line.next(context.wall())
         if isinstance(step, Send):

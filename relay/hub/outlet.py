@@ -112,12 +112,15 @@ class Outlet:
         self._batch_bytes += len(frame) + 1
         return True
 
+    @property
+    def batches(self) -> bool:
+        """Does the agent take several messages in a frame?"""
+        return self._wishes.batch
+
     def gathers(self) -> tuple[int, int]:
-        """How many more messages, and bytes of them, go into the frame that is being gathered; none where each has its
-        own frame, or nothing may leave now.
+        """How many more messages, and bytes of them, go into the frame that is being gathered; none if nothing may
+        leave now.
         """
-        if not self._wishes.batch:
-            return 0, 0
         if len(self._batch) >= self._limits.batch_count:
             self.flush()
         if not self._transport.takes():
