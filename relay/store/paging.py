@@ -27,7 +27,8 @@ class PageMaker:
         """This one may be sent."""
         self._records.append(record)
         self._bytes_left -= len(record.message.payload)
-        self._looked_at(record.place)
+        self._last = record.place
+        self._rows_left -= 1
 
     def delay(self, place: int, id: str, not_before: float) -> None:
         """The time of this one has not come."""

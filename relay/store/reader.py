@@ -61,7 +61,8 @@ class Reader:
         maker = PageMaker(after, limit, max_bytes)
         bindings = (now, agent, after, min(before, LAST), limit + 1)
         with closing(self._connection.execute(PAGE, bindings)) as found:
-            for early, *row in found:
+            for each in found:
+                early, row = each[0], each[1:]
                 payload = row[-1]
                 if not maker.fits(len(payload) if isinstance(payload, bytes) else 0):
                     return maker.page(more=True)

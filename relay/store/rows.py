@@ -42,6 +42,7 @@ PAST_COLUMNS: Final = (
 Row = tuple[Any, ...]
 
 _FORMS: Final = {form.value.encode(): form for form in Form}
+_FORM_TEXTS: Final = {form.value.encode(): form.value for form in Form}
 _UNTRIED: Final = Trials()
 
 _encode_headers = msgspec.json.Encoder().encode
@@ -51,22 +52,17 @@ _decode_headers = msgspec.json.Decoder(tuple[tuple[str, str], ...]).decode
 def row_of(record: Record, lines: str) -> Row:
     """The values of ``PUT_COLUMNS``; ``lines`` are its history."""
     message, trials = record.message, record.trials
-    id, agent, content_type, form, payload = (
-        message.id,
-        message.agent,
-        message.content_type,
-        message.form,  # it is a text itself; to ask an enumeration for its value takes longer than all else here
-        message.payload,
-    )
+    id, agent, content_type, payload = message.id, message.agent, message.content_type, message.payload
+    form = message.form.encode()
     headers = _encode_headers(message.headers) if message.headers else b""
     topic = message.topic.encode() if message.topic else b""
-    digest = checksum(id.encode(), agent.encode(), content_type.encode(), form.encode(), payload, headers, topic)
+    digest = checksum(id.encode(), agent.encode(), content_type.encode(), form, payload, headers, topic)
     return (
         record.place,
         id,
         agent,
         content_type,
-        form,
+        _FORM_TEXTS[form],  # an enumeration asked for its value takes longer than all else here
         message.created_at,
         message.expires_at,
         trials.attempts,
@@ -169,4 +165,7 @@ def id_of(row: Row) -> str:
 
 def text(value: bytes) -> str:
     """A text, as far as it can be read: one flipped bit is no reason to read nothing."""
-    return value.decode(errors="replace")
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode(errors="replace")
