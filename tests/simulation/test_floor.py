@@ -227,6 +227,14 @@ class FloorMachine(RuleBasedStateMachine):
         self.world.connect(end.name, window, resume=session)
 
     @precondition(in_flight)
+    @rule(number=which, window=windows, slowly=st.booleans())
+    def come_back_with_acks(self, number: int, window: int, slowly: bool) -> None:
+        """What it had, it did while it was away."""
+        if slowly:
+            self.world.store.holding = (self.world.store.holding[0], True)
+        self.world.come_back_with_acks(self.end(number, busy=True), window)
+
+    @precondition(in_flight)
     @rule(number=which, first=which, count=st.integers(1, 4), confirm=st.booleans())
     def ack(self, number: int, first: int, count: int, confirm: bool) -> None:
         end = self.end(number, busy=True)
@@ -329,10 +337,14 @@ class FloorMachine(RuleBasedStateMachine):
         self.world.floor.hub.disconnect(name)
 
     @precondition(lambda self: self.world.store.calm and buried(self))
-    @rule(number=which, times=st.sampled_from([1, 2]))
-    def requeue(self, number: int, times: int) -> None:
+    @rule(number=which, times=st.sampled_from([1, 2]), here=st.booleans())
+    def requeue(self, number: int, times: int, here: bool) -> None:
+        """Perhaps its agent comes for it."""
         if letters := self.world.letters():
-            self.world.requeue(letters[number % len(letters)].past.id, times=times)
+            letter = letters[number % len(letters)]
+            if here:
+                self.world.connect(letter.record.message.agent, 1000)
+            self.world.requeue(letter.past.id, times=times)
 
     @precondition(buried)
     @rule(number=which)

@@ -283,6 +283,13 @@ class World:
             self.floor.clock.advance(LIMITS["redelivery_age"] / 2)
             end = self.connect(end.name, window)
 
+    def come_back_with_acks(self, end: End, window: int) -> None:
+        done = list(end.outstanding)
+        self.crash(end)
+        again = self.connect(end.name, window)
+        if again.live:
+            self.ack(again, done)
+
     def was_registered(self, end: End, session: str) -> None:
         """A session began, perhaps long after it was asked for. Whose place does it have?"""
         before, self._replaced = self._replaced, None
