@@ -118,8 +118,8 @@ class Outlet:
         return self._wishes.batch
 
     def gathers(self) -> tuple[int, int]:
-        """How many more messages, and bytes of them, go into the frame that is being gathered; none if nothing may
-        leave now.
+        """How many more messages, and bytes of them, go into the frame that is being gathered for an agent that
+        ``batches``; none if nothing may leave now.
         """
         if len(self._batch) >= self._limits.batch_count:
             self.flush()

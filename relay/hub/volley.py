@@ -185,7 +185,8 @@ class Volleys:
 
 def _left(courier: Courier | None) -> tuple[int, int]:
     """How many lines its agent takes at once now, and of how many bytes with their envelopes."""
-    if courier is None or courier.outlet is None or courier.silence.mute or not is_free(courier, 0):
+    outlet = None if courier is None else courier.outlet
+    if courier is None or outlet is None or not outlet.batches or courier.silence.mute or not is_free(courier, 0):
         return 0, 0
-    count, space = courier.outlet.gathers()
-    return min(count, courier.outlet.window - courier.line.flying), space
+    count, space = outlet.gathers()
+    return min(count, outlet.window - courier.line.flying), space

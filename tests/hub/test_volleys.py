@@ -108,6 +108,15 @@ def test_a_line_that_asks_for_more_goes_behind_the_plain_ones_before_it_and_befo
     assert [payload for batch in agent.batches() for payload in batch] == [0, 1, 2]
 
 
+def test_one_that_takes_one_at_a_time_gets_each_in_its_order_whatever_is_asked_of_them() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    topical = Submission("desk-1", b"1", "application/json", Form.JSON, 5.0, topic="t")
+    plain = lines("desk-1", "desk-1", "desk-1")
+    submit(floor, plain[0], topical, plain[2])
+    assert agent.batches() == [[0], [1], [2]]
+
+
 def test_lines_for_those_who_are_here_and_those_who_are_not_are_each_told_their_own() -> None:
     floor = Floor()
     here = floor.agent().register(batch=True)
