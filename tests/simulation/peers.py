@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from relay.core.model import Submission
-from relay.core.policy import resend_pause
 from relay.core.session import FENCING, Close
 from tests.hub.support import Agent, Answer, Wire
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 ACK_WAIT = 30.0
+LONGEST_PAUSE = 600.0  #: where doubling ends
 
 
 @dataclass(eq=False)
@@ -121,7 +121,8 @@ class End(Agent):
 
     def patience(self, id: str) -> float:
         """Seconds until that message may be sent again in this session; never, if it asked for that."""
-        return resend_pause(self.ack_wait, self.outstanding[id].sends) if self.ack_wait else float("inf")
+        doubled = self.ack_wait * 2 ** (self.outstanding[id].sends - 1)
+        return min(doubled, LONGEST_PAUSE) if self.ack_wait else float("inf")
 
     def blame(self) -> None:
         """It broke: that may count against what was in flight, if it was alone."""

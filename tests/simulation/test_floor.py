@@ -391,7 +391,7 @@ class FloorMachine(RuleBasedStateMachine):
         elif how == "broken disk":
             self.world.breaks(found)
         elif self.world.parcels:
-            self.world.stop()
+            self.world.stop(acks=found > 1)
 
 
 class FloorOverSqlite(FloorMachine):

@@ -562,10 +562,13 @@ class World:
         self._listen()
         truth.look_for_what_was_promised(self)
 
-    def stop(self) -> None:
-        """The process is told to end, and comes back."""
+    def stop(self, *, acks: bool = False) -> None:
+        """The process is told to end, and comes back. ``acks``: each agent says of its first message that it is done."""
         hub = self.floor.hub
         Deferred.fromCoroutine(wait_for(hub.drain()))
+        for end in self.ends:
+            if acks and end.live and end.outstanding:
+                self.ack(end, list(end.outstanding)[:1])
         if self.store.calm:
             unsent = [parcel for parcel in self.parcels if parcel.unanswered and not parcel.sent]
             assert not unsent, f"in a drain they wait for their first send: {[parcel.number for parcel in unsent]}"
