@@ -32,7 +32,7 @@ class Mosquitto:
         self.socket = self.folder / "broker"
         self.port = 0
         self._certificate = certificate
-        self._conf = conf
+        self.conf = conf
         self._process: subprocess.Popen[str] | None = None
         self.output: Output | None = None
 
@@ -51,7 +51,7 @@ class Mosquitto:
             "max_queued_messages 0",
             f"listener 0 {self.socket}",
             "allow_anonymous true",
-            self._conf,
+            self.conf,
         ]
         if self._certificate is not None:
             self.port = self.port or free_port()

@@ -189,9 +189,10 @@ class PahoLink:
         self._listener.connected(Welcome(flags.session_present, getattr(about, "ReceiveMaximum", 65_535)))
 
     def _on_subscribe(self, _client: Any, _: Any, _number: int, reasons: list[ReasonCode], _about: Any) -> None:
-        refused = [reason for reason in reasons if reason.is_failure]
+        # With less than QoS 1 it would keep nothing for us.
+        refused = [reason for reason in reasons if reason.is_failure or reason.value == 0]
         if refused:
-            self._over(f"we may not subscribe to {self._settings.prefix}/to/#: {refused[0]}")
+            self._over(f"we may not subscribe to {self._settings.prefix}/to/# with QoS 1: {refused[0]}")
         elif self._state is State.GREETING:
             self._state = State.UP
             self._cancel_deadline()

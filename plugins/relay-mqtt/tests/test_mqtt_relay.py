@@ -230,6 +230,18 @@ def test_it_says_who_it_is_and_looks_at_whom_it_speaks_to(tmp_path: Path, start:
         guarded.remove()
 
 
+def test_what_the_brokers_access_list_forbids_is_rejected(tmp_path: Path, start: Start, broker: Mosquitto) -> None:
+    rights = tmp_path / "rights"
+    rights.write_text("topic read relay/#\ntopic write relay/to/#\n")
+    broker.stop()
+    broker.conf = f"acl_file {rights}"
+    broker.start()
+    relay = start()
+    headers = {"Relay-Meta-Mqtt-From": "desk-1"}
+    answer = post(relay.port, "mqtt", '"x"', headers=headers)
+    assert (answer.problem, answer.json["detail"]) == ("rejected", "the MQTT broker refuses it: Not authorized")
+
+
 def test_a_broker_that_does_not_speak_keeps_the_relay_neither_from_starting_nor_from_stopping(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes the connection, and nobody says a word
         relay = Daemon(tmp_path)
