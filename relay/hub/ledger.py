@@ -74,11 +74,17 @@ class Ledger:
 
     def put_all(self, puts: Sequence[Put], then: Callable[[StoreUnavailable | None], object]) -> None:
         """The same for several, without key, callback or topic: they are kept, or all of them are refused."""
-        written = asked(self.store.write_all, puts)
+        written: Deferred[Any] = (
+            asked(self.store.write, puts[0]) if len(puts) == 1 else asked(self.store.write_all, puts)
+        )
         written.addCallbacks(self._were_kept, self._was_refused, (puts, then), errbackArgs=(then,))
         written.addErrback(lambda failure: self.log.failure("keeping messages went wrong", failure))
 
-    def _were_kept(self, _: object, puts: Sequence[Put], then: Callable[[StoreUnavailable | None], object]) -> None:
+    def _were_kept(self, answers: Any, puts: Sequence[Put], then: Callable[[StoreUnavailable | None], object]) -> None:
+        kept = answers if isinstance(answers, Sequence) else [answers]
+        if len(kept) != len(puts) or set(map(type, kept)) != {Kept}:  # of a store that somebody else has written
+            self._was_refused(Failure(TypeError("each Put is answered with a Kept")), then)
+            return
         self._refused_at = None
         shares: dict[str, list[int]] = {}
         for put in puts:
