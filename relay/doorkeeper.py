@@ -20,9 +20,10 @@ from twisted.logger import Logger
 from relay.core.counters import Counters
 from relay.core.limits import Limits
 
-#: Newcomers that one port lets in within a turn. Twisted takes 100 and, while a crowd waits, 20 more each time: the
-#: handshakes of a storm would then fill whole seconds, in which nobody else is answered.
-AT_ONCE: Final = 8
+#: Newcomers that one port accepts within a turn. Twisted takes 100 and, while a crowd waits, 20 more each time. To
+#: accept one is cheap, and they must not stay in the kernel's queue: it holds 4096, forgets after seven seconds whom it
+#: has no room for, and cuts those off who are at work already. How many are read, ``edge.channel`` says.
+AT_ONCE: Final = 50
 #: The doors must have been open for so many looks before that is said: a crowd at the mark opens and closes them.
 CALM: Final = 10
 

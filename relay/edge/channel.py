@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from twisted.internet.interfaces import IProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 
 from relay.edge.answer import POLICY
@@ -14,8 +16,31 @@ if TYPE_CHECKING:
     from relay.edge.batch import Batch
 
 
+#: Newcomers that are read for the first time in one turn: their handshakes are its work.
+BEGIN_AT_ONCE: Final = 8
+
+
 class DoorChannel(GateChannel):
     """What passed the gate: a plain request, a batch, or an upgrade."""
+
+    # -- a crowd of newcomers
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        if self.visit.welcome and not self.site.newcomers.passes(self._begin):
+            self._deadline.clear()  # it waits for us, and cannot be late
+            self._networkProducer.pauseProducing()
+
+    def _begin(self) -> None:
+        """It is read from now on."""
+        if self._phase is Phase.FRESH:
+            self._deadline.after(self._limits.head_seconds)
+            self._networkProducer.resumeProducing()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._phase is Phase.FRESH:
+            self._phase = Phase.CLOSING
+        super().connectionLost(reason)
 
     # -- a body that is answered as it comes in
 

@@ -18,12 +18,13 @@ from relay.edge.access import AccessDoor
 from relay.edge.annex import PREFIX, Annex
 from relay.edge.answer import of_problem
 from relay.edge.batch import BatchDoor
-from relay.edge.channel import DoorChannel
+from relay.edge.channel import BEGIN_AT_ONCE, DoorChannel
 from relay.edge.fast import FastChannel, FastDoor, FastProtocol
 from relay.edge.guard import Guard
 from relay.edge.http import HttpDoor
 from relay.edge.lines import Settings
 from relay.edge.request import DoorRequest
+from relay.edge.turnstile import Turnstile
 from relay.edge.upgrade import UpgradeDoor
 from relay.edge.visitors import Visitors
 from relay.edge.websocket import AgentProtocol
@@ -80,6 +81,7 @@ class DoorSite(Site):
         self.counters = counters
         self.limits = limits
         self.clock = clock
+        self.newcomers = Turnstile(clock, BEGIN_AT_ONCE)
         if fast is not None:
             self.fast = fast
             self.protocol = FastChannel

@@ -61,7 +61,7 @@ class AgentWire:
         return True  # what the socket does not take waits here, and is counted by ``unsent``
 
     def alive(self) -> bool | None:
-        return None
+        return False if self._protocol is _GONE else None
 
     def send(self, *frames: bytes) -> None:
         if not self._open():

@@ -6,6 +6,7 @@ where a close code is due, know no limits, and keep time on a clock of its own.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
@@ -18,9 +19,14 @@ from relay.core.ports import AgentConversation, Floor
 from relay.core.session import Close
 from relay.edge.idle import OVER, USUAL, strip
 from relay.edge.transport import AgentWire
+from relay.edge.turnstile import Turnstile
 
 SUBPROTOCOL: Final = "relay.v1"
 NO_CODE: Final = 1005  #: what a close frame without a code stands for (RFC 6455 section 7.1.5)
+
+#: Ends that the floor is told of in one turn. Until then a session only seems to live: what is sent to it is as if it
+#: had been lost on its way, and its wire says to a newcomer of the same name that it is gone.
+END_AT_ONCE: Final = 16
 
 #: The word that goes with each code that the adapter closes with by itself.
 WORDS: Final = {
@@ -91,8 +97,8 @@ class AgentProtocol(WebSocketServerProtocol):
 
     def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
         self.wire.lost()
-        said = (self.remoteCloseCode or NO_CODE) if was_clean else None
-        self.conversation.lost(self.localCloseCode if self.closedByMe else said, self.closedByMe)
+        said = self.localCloseCode if self.closedByMe else (self.remoteCloseCode or NO_CODE) if was_clean else None
+        self.factory.farewells.passes(partial(self.conversation.lost, said, self.closedByMe))
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         # Autobahn's own formats three strings in colour for each frame, for a log that is off.
@@ -128,6 +134,7 @@ class AgentFactory(WebSocketServerFactory):
         super().__init__(server="", reactor=clock)
         self.hub = hub
         self.counters = counters
+        self.farewells = Turnstile(clock, END_AT_ONCE)
         # Its own timers are off (0): they follow another clock, and round.
         self.setProtocolOptions(failByDrop=False, webStatus=False, openHandshakeTimeout=0, closeHandshakeTimeout=0)
         # Autobahn copies some thirty options into every connection, and formats them for a log that is off: two thirds

@@ -84,7 +84,7 @@ class Socket(_AbortingMixin, FileDescriptor):
         """Let the reactor read and write until nothing moves."""
         moved = True
         while moved and not self.lost:
-            before = (len(self._incoming), len(self.sent), self in self.reactor.getWriters())
+            before = self._state()
             if self.reading and self._incoming:
                 data = bytes(self._incoming[:READ])
                 del self._incoming[:READ]
@@ -94,7 +94,10 @@ class Socket(_AbortingMixin, FileDescriptor):
                 if ended is not None:
                     self.connectionLost(Failure(ended))
             self.clock.advance(0)
-            moved = before != (len(self._incoming), len(self.sent), self in self.reactor.getWriters())
+            moved = before != self._state()
+
+    def _state(self) -> tuple[int, int, bool, bool]:
+        return len(self._incoming), len(self.sent), self.reading, self in self.reactor.getWriters()
 
     # -- what the kernel does
 
@@ -348,12 +351,13 @@ class House:
         )
         self.site.doStart()
 
-    def connect(self, peer: str = "192.0.2.7", *, proxied: bool = False) -> Client:
-        """A connection from that address; ``proxied``: it speaks the PROXY protocol first."""
+    def connect(self, peer: str = "192.0.2.7", *, proxied: bool = False, run: bool = True) -> Client:
+        """A connection from that address; ``proxied``: it speaks the PROXY protocol first. ``run``: a turn passes."""
         socket = Socket(self.reactor, peer)
         factory = HAProxyWrappingFactory(self.site) if proxied else self.site
         socket.open(factory.buildProtocol(socket.getPeer()))
-        socket.run()
+        if run:
+            socket.run()
         self.clients.append(Client(socket))
         return self.clients[-1]
 
