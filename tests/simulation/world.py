@@ -167,6 +167,8 @@ class World:
             hub.submit(submission).chainDeferred(work)
         work.addCallbacks(done, refused)
         work.addErrback(lambda failure: self.failures.found.append(failure.getTraceback()))
+        if parcel.id is None and parcel.unanswered and self._together is None:
+            parcel.moved = True  # the store is asked for its key first, and it is accepted after that
 
     def _lines(self, agent: str) -> list[Parcel]:
         """The agent's that are undecided."""
@@ -563,7 +565,7 @@ class World:
         truth.look_for_what_was_promised(self)
 
     def stop(self, *, acks: bool = False) -> None:
-        """The process is told to end, and comes back. ``acks``: each agent says of its first message that it is done."""
+        """The process is told to end, and comes back. ``acks``: each agent says that its first message is done."""
         hub = self.floor.hub
         Deferred.fromCoroutine(wait_for(hub.drain()))
         for end in self.ends:
