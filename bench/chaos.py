@@ -1,7 +1,8 @@
 """``python -m bench.chaos``: what others notice of a plugin that goes wrong in each of its hooks.
 
 POSTs come at a steady rate to agents that acknowledge them, and a few to the victims of ``bench/unruly/``. Each harm
-has a relay of its own; what is measured is how long the POSTs to the others took. A minute for each round; on a busy machine under ``chrt -f 10``.
+has a relay of its own; what is measured is how long the POSTs to the others took. A minute for each round; on a busy
+machine under ``chrt -f 10``.
 """
 
 from __future__ import annotations
