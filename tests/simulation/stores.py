@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 
 from relay.core.model import Depth, End, Past, Requeue, Standing, Status, Write
 from relay.core.ports import MessageStore, StoreBroken, StoreUnavailable
-from relay.store import sqlite
+from relay.store import frame, sqlite
 from relay.store.memory import MemoryStore
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ class Shelves:
         if self._folder is None:
             fast = Path("/dev/shm")
             self._folder = tempfile.TemporaryDirectory(dir=fast if fast.is_dir() else None)
-        with patch.object(sqlite, "Worker", InStep):
+        with patch.object(frame, "Worker", InStep), patch.object(sqlite, "Worker", InStep):
             options: dict[str, Any] = {"reactor": None, "clock": Clock(), "wall": self._wall}
             path = str(Path(self._folder.name) / "relay.db")
             return sqlite.SqliteStore(path, reserve_bytes=0, min_free_bytes=0, **options)
