@@ -418,6 +418,8 @@ class World:
             self._name(parcel, id)
             if self.store.known(id) is None:
                 parcel.superseded = False  # a repeat of what was not kept: it is the newer one now
+                if len(parcel.answers) > 1:
+                    parcel.order = self._latest()
         if notice.event in ENDS:
             status = notice.event.removeprefix("message.")
             guilty = id in self.by_id and self.by_id[id].bad + 1 >= LIMITS["redeliveries"]
@@ -443,6 +445,10 @@ class World:
         number: int = json.loads(message.payload)["n"]
         return self.parcels[number - 1]
 
+    def _latest(self) -> float:
+        """The place of one that is accepted again: behind all that came, before what comes."""
+        return max(each.order for each in self.parcels) + 0.001
+
     def _supersede(self, newer: Parcel) -> None:
         topic, agent = newer.submission.topic, newer.submission.agent
         for parcel in self.parcels if topic is not None and not newer.moved else ():
@@ -461,7 +467,7 @@ class World:
         """Several operators may have the same idea at the same time."""
         parcel, was = self.by_id[id], self.over.pop(id, None)
         parcel.sent, parcel.superseded, parcel.acked, parcel.cancelled = False, False, False, False
-        old, parcel.order = parcel.order, max(each.order for each in self.parcels) + 0.001
+        old, parcel.order = parcel.order, self._latest()
         parcel.bad, parcel.moved = 0, True
         self.store.holding = (times > 1, False)
         answer, *others = [self.asked(self.floor.hub.requeue(id)) for _ in range(times)]
