@@ -23,7 +23,7 @@ PACKAGES = {
     "mosquitto": ("mosquitto",),
 }
 #: where Debian keeps programs that are not for everybody's path
-ASIDE = "/usr/lib/postgresql/*/bin"
+ASIDE = ("/usr/lib/postgresql/*/bin", "/usr/sbin")
 
 
 def needs(*programs: str) -> None:
@@ -42,7 +42,7 @@ def available(program: str) -> bool:
 
 def found(program: str) -> str | None:
     """Where it is, if it is there."""
-    aside = sorted(glob.glob(ASIDE), reverse=True)
+    aside = [folder for places in ASIDE for folder in sorted(glob.glob(places), reverse=True)]
     return shutil.which(program) or shutil.which(program, path=os.pathsep.join(aside))
 
 
