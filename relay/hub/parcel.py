@@ -15,7 +15,7 @@ from typing import Final
 from twisted.logger import Logger
 
 from relay.core import policy
-from relay.core.model import Event, Outcome, Put, Reason, Record, Submission
+from relay.core.model import Event, Outcome, Put, Record, Submission
 from relay.core.ports import StoreUnavailable
 from relay.core.problems import Problem
 from relay.hub.context import Context
@@ -159,17 +159,12 @@ class Parcel:
     def _kept(self) -> list[tuple[int, Outcome | Problem]]:
         self._say(self._puts, "queued")
         durable = self._context.ledger.store.durable
-        reasons = {agent: self._reason(agent) for agent, _, _ in self._shares}
+        # Nobody was here for them, whoever has come since.
+        reason = policy.obstacles(live=False, draining=self._context.draining)[0]
         became: list[tuple[int, Outcome | Problem]] = []
         for put, (index, submission) in zip(self._puts, self._lines, strict=True):
             message = put.record.message
             id, agent, ttl = message.id, message.agent, ttl_of(submission, message)
             status = QUEUED[submission.respond_async]
-            became.append((index, Outcome(id, agent, status, 0, reasons[agent], durable, ttl=ttl)))
+            became.append((index, Outcome(id, agent, status, 0, reason, durable, ttl=ttl)))
         return became
-
-    def _reason(self, agent: str) -> Reason:
-        """Why they are queued: its agent is away still, or has come, and first gets what is queued."""
-        courier, draining = self._couriers.get(agent), self._context.draining
-        live = courier is not None and courier.outlet is not None
-        return policy.obstacles(live=live, draining=draining, ahead=True)[0]  # there is always just one

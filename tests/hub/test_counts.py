@@ -72,7 +72,7 @@ def test_an_agent_that_comes_while_its_lines_are_written_gets_them_all_in_order(
     floor.post(wait=0)  # takes its place behind them
     assert agent.heard("message") == []
     floor.store.release()
-    assert {(became.status, became.reason) for became in told.values()} == {("queued", Reason.BEHIND)}
+    assert {(became.status, became.reason) for became in told.values()} == {("queued", Reason.AWAY)}
     ids = [message["id"] for message in agent.heard("message")]
     assert ids[:30] == [told[n].id for n in range(30)]
     assert len(ids) == 31
