@@ -53,7 +53,8 @@ def end(courier: Courier, entry: Entry, status: Status, reason: str, reply: byte
 def end_unseen(courier: Courier, unseen: End, then: Then) -> None:
     """See ``Courier.end_unseen``."""
     entry = courier.line.entries.get(unseen.id)
-    if entry is not None and not entry.unproved:
+    # One that has ended may be in mind a little longer, while something is read: it has left the depth already.
+    if entry is not None and not entry.unproved and entry.phase is not Phase.ENDED:
         end(courier, entry, unseen.status, unseen.reason, unseen.reply, then)
         return
     chronicle, name, detail = courier.context.chronicle, unseen.status.value, unseen.reason or None

@@ -237,3 +237,18 @@ def test_what_was_acknowledged_is_not_replaced_though_the_store_could_not_record
     agent.ack(*(frame["id"] for frame in agent.wire.frames if frame["type"] == "message"))
     agent.leave()
     assert floor.agent().register().heard("registered")[0]["queued"] == 0
+
+
+def test_an_ack_of_what_was_replaced_while_that_is_recorded_and_the_queue_is_read_is_counted_once() -> None:
+    floor = Floor()
+    agent = floor.agent().register(max_in_flight=1)
+    first, second = floor.post(topic="t", wait=0), floor.post(topic="t", wait=0)
+    floor.store.hold(writes=True, reads=True)
+    agent.leave()
+    again = floor.agent().register()
+    again.ack(first.id)
+    floor.store.release()
+    assert (again.ids(), floor.queued()) == ([second.id], [second.id])
+    again.leave()
+    assert floor.agent().register().heard("registered")[0]["queued"] == 1
+    assert floor.look(first.id).status is Status.DELIVERED
