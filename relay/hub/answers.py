@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from relay.core import policy
 from relay.core.entry import Entry, Phase
@@ -79,12 +78,15 @@ def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> 
 
 def _acknowledge_what_ended(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:
     """Its end is being recorded. What was replaced, and is acknowledged all the same, was delivered after all."""
-    ledger, agent = courier.context.ledger, courier.agent
-    if ledger.ends.ending(agent, id) is Status.REPLACED:
-        again = partial(_end_unseen, courier, id, Status.DELIVERED, reply=reply, then=then)
-        ledger.ends.when_recorded(agent, id, lambda _: again())
-    else:
-        ledger.ends.when_recorded(agent, id, then)
+    recorded, agent = courier.context.ledger.ends, courier.agent
+
+    def again(_had: bool) -> None:
+        if recorded.ending(agent, id) is None:
+            _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
+        else:  # it was acknowledged twice meanwhile
+            recorded.when_recorded(agent, id, then)
+
+    recorded.when_recorded(agent, id, again if recorded.ending(agent, id) is Status.REPLACED else then)
 
 
 class Tally:

@@ -247,8 +247,12 @@ def test_an_ack_of_what_was_replaced_while_that_is_recorded_and_the_queue_is_rea
     agent.leave()
     again = floor.agent().register()
     again.ack(first.id)
+    again.ack(first.id)
     floor.store.release()
     assert (again.ids(), floor.queued()) == ([second.id], [second.id])
     again.leave()
-    assert floor.agent().register().heard("registered")[0]["queued"] == 1
+    last = floor.agent().register()
+    assert last.heard("registered")[0]["queued"] == 1
     assert floor.look(first.id).status is Status.DELIVERED
+    last.leave()
+    assert list(floor.hub._couriers) == []
