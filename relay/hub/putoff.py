@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.core import policy
-from relay.core.entry import Entry, Saved
+from relay.core.entry import Entry, Phase, Saved
 from relay.core.model import Reason, Status
 
 if TYPE_CHECKING:
@@ -34,11 +34,17 @@ def rest(courier: Courier, entry: Entry, delay: float | None, reason: str | None
     return True
 
 
+def is_in_question(courier: Courier, entry: Entry) -> bool:
+    """Is what would take its place being written still? Until the store has kept that, it may be the newest there is."""
+    newer = courier.line.entries.get(entry.replaced_by) if entry.replaced_by else None
+    return newer is not None and newer.saved is Saved.SAVING and newer.phase is not Phase.ENDED
+
+
 def lapses(courier: Courier, entry: Entry) -> bool:
     """Instead of being sent again: has it expired, or was it replaced in flight? Then it ends now."""
     if entry.expires_at <= courier.context.wall():
         courier.end(entry, Status.EXPIRED, "expired")
-    elif entry.replaced_by:
+    elif entry.replaced_by and not is_in_question(courier, entry):
         courier.end(entry, Status.REPLACED, entry.replaced_by)
     else:
         return False

@@ -13,7 +13,7 @@ from relay.core.backlog import RECALL_BYTES, RECALL_COUNT
 from relay.core.entry import Entry, Phase
 from relay.core.model import Message, Status
 from relay.core.ports import StoreUnavailable
-from relay.hub.putoff import lapses
+from relay.hub.putoff import is_in_question, lapses
 
 if TYPE_CHECKING:
     from relay.hub.courier import Courier
@@ -43,7 +43,10 @@ def go_on(courier: Courier) -> None:
 
 def _goes_again(courier: Courier, entry: Entry) -> bool:
     """False if this failure was the last one, or the message expired."""
-    now = courier.context.wall()
+    now, outlet = courier.context.wall(), courier.outlet
+    if is_in_question(courier, entry) and outlet is not None:
+        outlet.redelivery.start(entry, outlet.flow_time())  # whether it is replaced is known then
+        return False
     if lapses(courier, entry):
         return False
     if policy.is_dead(policy.failed(entry.trials, now), now, courier.context.limits):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from relay.core.entry import Entry, Phase, Saved
@@ -37,7 +37,7 @@ def save(courier: Courier, entry: Entry, key: Key | None, then: Callable[[], obj
     def settled(kept: Kept | StoreUnavailable) -> None:
         try:
             if isinstance(kept, Kept):
-                _kept(courier, entry, kept)
+                _kept(courier, entry, kept, flying)
             else:
                 _gone(courier, entry)
                 courier.acks.fail(entry.id, kept)
@@ -50,7 +50,7 @@ def save(courier: Courier, entry: Entry, key: Key | None, then: Callable[[], obj
     context.ledger.put(op, settled)
 
 
-def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
+def _kept(courier: Courier, entry: Entry, kept: Kept, spared: Collection[str]) -> None:
     if kept.known is not None:
         _gone(courier, entry)
         courier.acks.is_known(entry.id, kept.known)
@@ -61,6 +61,21 @@ def _kept(courier: Courier, entry: Entry, kept: Kept) -> None:
     for id, _size in kept.replaced:
         if courier.context.ledger.ends.ending(courier.agent, id) is None:  # else it had ended before
             _replaced(courier, id, entry.id)
+    for id in spared:
+        _no_longer_flying(courier, id, entry.id)
+
+
+def _no_longer_flying(courier: Courier, id: str, by: str) -> None:
+    """One was in flight when that which takes its place was accepted. If it is no more, it ends now.
+
+    Not earlier: the store might not have kept the newer one, and nobody would have had either.
+    """
+    other = courier.line.entries.get(id)
+    if other is None:
+        if courier.context.ledger.ends.ending(courier.agent, id) is None:
+            courier.end_unseen(id, Status.REPLACED, by)
+    elif other.phase in (Phase.WAITING, Phase.RESTING):
+        courier.end(other, Status.REPLACED, by)
 
 
 def _gone(courier: Courier, entry: Entry) -> None:

@@ -256,3 +256,79 @@ def test_an_ack_of_what_was_replaced_while_that_is_recorded_and_the_queue_is_rea
     assert floor.look(first.id).status is Status.DELIVERED
     last.leave()
     assert list(floor.hub._couriers) == []
+
+
+def test_what_is_in_flight_when_its_session_ends_is_not_replaced_by_a_repeat_that_the_store_knows() -> None:
+    floor = Floor()
+    asked = news(floor, "old", key="k")
+    floor.now(floor.hub.cancel(asked.id))
+    agent = floor.agent().register()
+    newer = news(floor, "new")
+    floor.store.hold()
+    repeat = news(floor, "old", key="k")
+    agent.leave()  # it is not known yet whether the repeat is a message of its own
+    floor.store.release()
+    assert newer.said == "queued:lost"
+    assert repeat.problem is not None and repeat.problem.word == "ended"
+    assert floor.agent().register().messages() == ["new"]
+
+
+def test_what_is_in_flight_when_its_session_ends_is_not_replaced_by_what_the_store_does_not_take() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older = news(floor, "old", wait=0)
+    floor.store.hold()
+    newer = news(floor, "new", key="k")
+    agent.leave()
+    floor.store_fails(Put)
+    floor.store.release()
+    floor.store.heal()
+    assert newer.problem is not None
+    assert floor.agent().register().messages() == ["old"]
+    assert floor.queued() == [older.id]
+
+
+def test_what_is_in_flight_when_its_session_ends_is_replaced_as_soon_as_the_newer_one_is_kept() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    kept, held = news(floor, "kept", wait=0), news(floor, "held", topic="weather")
+    floor.store.hold()
+    newer, other = news(floor, "new", key="k"), news(floor, "other", topic="weather", key="l")
+    agent.leave()
+    assert (held.said, newer.known) == ("queued:lost", False)
+    floor.store.release()
+    assert ending(floor, kept.id) == (Status.REPLACED, newer.id)
+    assert ending(floor, held.id) == (Status.REPLACED, other.id)
+    assert floor.agent().register().messages() == ["new", "other"]
+
+
+def test_who_waits_for_one_whose_session_ends_is_told_what_took_its_place_once_that_is_kept() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older = news(floor, "old")
+    floor.store.hold()
+    newer = news(floor, "new", key="k")
+    agent.leave()
+    assert (older.known, newer.known) == (False, False)
+    floor.store.release()
+    assert older.problem is not None and older.problem.word == "replaced"
+    assert newer.said == "queued:lost"
+    assert floor.agent().register().messages() == ["new"]
+
+
+def test_one_that_is_nacked_or_due_while_its_replacement_is_being_written_is_sent_no_more() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=2)
+    nacked, due = news(floor, "nacked", wait=0), news(floor, "due", topic="weather", wait=0)
+    agent.heard()
+    floor.store.hold()
+    news(floor, "new", key="k", wait=30)
+    news(floor, "other", topic="weather", key="l", wait=30)
+    agent.say("nack", id=nacked.id, delay=1)
+    floor.pass_time(5)
+    assert agent.messages() == []
+    floor.store.release()
+    floor.pass_time(10)
+    assert agent.messages()[:2] == ["new", "other"]
+    assert ending(floor, nacked.id)[0] is Status.REPLACED
+    assert ending(floor, due.id)[0] is Status.REPLACED
