@@ -35,7 +35,7 @@ def rest(courier: Courier, entry: Entry, delay: float | None, reason: str | None
 
 
 def is_in_question(courier: Courier, entry: Entry) -> bool:
-    """Is what would take its place being written still? Until the store has kept that, it may be the newest there is."""
+    """Is what would take its place being written still? Until the store has kept that, it may be the newest."""
     newer = courier.line.entries.get(entry.replaced_by) if entry.replaced_by else None
     return newer is not None and newer.saved is Saved.SAVING and newer.phase is not Phase.ENDED
 
