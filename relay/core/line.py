@@ -113,12 +113,11 @@ class Line:
     def unsendable(self, step: Send) -> Entry:
         """It is not sent after all, but ends (expired, too large). Returns its entry, for ``end``."""
         self.backlog.take(step.record)
-        if step.entry is not None:
-            return step.entry
-        item = step.record.message
-        entry = self.backlog.learn(step.record.place, item.id, Phase.RESTING, step.trials)
-        entry.size, entry.expires_at = len(item.payload), item.expires_at
-        self.topics.describe(entry, item)
+        item, entry = step.record.message, step.entry
+        if entry is None:
+            entry = self.backlog.learn(step.record.place, item.id, Phase.RESTING, step.trials)
+            entry.size, entry.expires_at = len(item.payload), item.expires_at
+        self.topics.describe(entry, item)  # of what rested on the disk only the place was in mind
         return entry
 
     def fly(self, entry: Entry, trials: Trials) -> Entry:

@@ -22,9 +22,9 @@ class Topics:
         self._sweep_at = 64
 
     def describe(self, entry: Entry, message: Message) -> None:
-        """Note what an entry is about."""
-        entry.topic, entry.publisher = message.topic, message.publisher
-        if message.topic is not None:
+        """Note what an entry is about, if that is not known yet."""
+        known, entry.topic, entry.publisher = entry.topic, message.topic, message.publisher
+        if message.topic is not None and message.topic != known:
             self._by_topic.setdefault(message.topic, []).append(entry)
             if len(self._by_topic) > self._sweep_at:
                 self._sweep()

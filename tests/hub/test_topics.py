@@ -332,3 +332,18 @@ def test_one_that_is_nacked_or_due_while_its_replacement_is_being_written_is_sen
     assert agent.messages()[:2] == ["new", "other"]
     assert ending(floor, nacked.id)[0] is Status.REPLACED
     assert ending(floor, due.id)[0] is Status.REPLACED
+
+
+def test_one_that_rested_on_the_disk_and_is_in_flight_again_is_not_called_back() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    older = news(floor, "old", wait=0)
+    agent.say("nack", id=older.id, delay=5)
+    agent.leave()
+    again = floor.agent().register()
+    floor.pass_time(6)
+    assert again.messages() == ["old"]
+    news(floor, "new", wait=0)
+    assert floor.look(older.id).status is Status.SENT
+    again.ack(older.id)
+    assert ending(floor, older.id) == (Status.DELIVERED, "")
