@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -101,8 +102,14 @@ class Mosquitto:
     def _end(self, which: signal.Signals) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(which)
-            process.wait(STARTED_SECONDS)
+            # It says that it runs before it has looked for signals: one that comes between is lost.
+            for seconds in (1.0, 1.0, STARTED_SECONDS):
+                process.send_signal(which)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds)
+                    break
+            else:
+                raise RuntimeError(f"the broker does not end by signal {which}")
             assert self.output is not None
             self.output.finish()
 
