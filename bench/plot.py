@@ -66,6 +66,6 @@ def _fill(axes, shown: Sequence[Bar]) -> None:  # type: ignore[no-untyped-def]  
     axes.xaxis.set_major_formatter(lambda value, _at: f"{value:g}")
     axes.set_yticks(list(rows), [bar.label for bar in shown])
     axes.invert_yaxis()
-    axes.set_xlabel("times as good as the peer, in CPU seconds or bytes of the server (1 = the same)")
+    axes.set_xlabel("times as good as the peer, in CPU or memory (1 = the same)")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
