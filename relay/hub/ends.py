@@ -101,22 +101,18 @@ def may_end_together(entry: Entry) -> bool:
 
 def deliver_all(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
     """Several messages that ``may_end_together`` are delivered: as ``end``, with what is the same for all done once."""
-    context, agent, outlet = courier.context, courier.agent, courier.outlet
-    run.ended(courier.line, entries)
-    if outlet is not None:
-        for entry in entries:
-            outlet.redelivery.stop(entry)
-    status, now, ending = Status.DELIVERED, context.wall(), Ending(Status.DELIVERED, reply=reply)
-    context.chronicle.note_all(agent, entries, status.value, session=_session(courier))
+    context, agent, now = courier.context, courier.agent, courier.context.wall()
+    _landed(courier, entries)
     owed = [
         Owed(
-            End(agent, entry.id, status, "", now, entry.trials.attempts, reply, entry.take_events()),
+            End(agent, entry.id, Status.DELIVERED, "", now, entry.trials.attempts, reply, entry.take_events()),
             entry.size,
             partial(_recorded, courier, entry, then),
         )
         for entry, then in zip(entries, thens, strict=True)
     ]
     context.ledger.ends.end_all(agent, owed)
+    ending = Ending(Status.DELIVERED, reply=reply)
     for entry in entries if courier.acks else ():
         courier.acks.end(entry.id, ending)
 
@@ -128,20 +124,24 @@ def is_only_held(entry: Entry) -> bool:
 
 def deliver_held(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
     """The same for several that are ``is_only_held``: they are durable nowhere, and are remembered for a while."""
-    context, agent, outlet, status = courier.context, courier.agent, courier.outlet, Status.DELIVERED
-    messages = [entry.message for entry in entries]
-    run.ended(courier.line, entries)
-    if outlet is not None:
-        for entry in entries:
-            outlet.redelivery.stop(entry)
-    context.chronicle.note_all(agent, entries, status.value, session=_session(courier))
+    chronicle, messages = courier.context.chronicle, [entry.message for entry in entries]
+    _landed(courier, entries)
     courier.hold(-len(entries), -sum([entry.size for entry in entries]))
     for entry, message, then in zip(entries, messages, thens, strict=True):
         if message is not None:
-            context.chronicle.remember(message, entry, status, "", reply)
+            chronicle.remember(message, entry, Status.DELIVERED, "", reply)
         courier.line.forget(entry)
         if then is not nothing:
             then(True)
-    ending = Ending(status, reply=reply)
+    ending = Ending(Status.DELIVERED, reply=reply)
     for entry in entries:
         courier.acks.end(entry.id, ending)
+
+
+def _landed(courier: Courier, entries: Sequence[Entry]) -> None:
+    """They are in flight no more, and it is noted that they were delivered."""
+    run.ended(courier.line, entries)
+    if courier.outlet is not None:
+        for entry in entries:
+            courier.outlet.redelivery.stop(entry)
+    courier.context.chronicle.note_all(courier.agent, entries, Status.DELIVERED.value, session=_session(courier))

@@ -157,10 +157,9 @@ class Volleys:
         courier.acks.add_all(shots)
         courier.silence.watch()
         outlet.gather([outlet.frame(message, 1, queued=False) for message in messages])
-        flow = outlet.flow_time()
         for entry in entries:
             entry.sends = 1
-            outlet.redelivery.start(entry, flow)
+        outlet.redelivery.start_all(entries, outlet.flow_time())
         context.chronicle.launched_all(courier.agent, entries, outlet.session)
         courier.set_alarm()
         self._couriers.add(courier)
