@@ -37,6 +37,9 @@ class Device:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # It keeps the pair of sockets that woke its thread, for its own end to close. That is too late: client and
+        # device refer to each other, and a collection may look at the open sockets before it ends the client.
+        self._client.reinitialise()
 
     def publish(
         self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False, **properties: Any
