@@ -10,6 +10,7 @@ class State(enum.Enum):
     """Where a conversation stands. It only moves down this list."""
 
     OPEN = "open"  #: upgraded; the first frame must register
+    ARRIVING = "arriving"  #: it registered, with many others; its turn comes
     CHECKING = "checking"  #: it registered; whoever knows its token is being asked
     PROBING = "probing"  #: it registered for an agent that is held; the holder is asked for a sign of life
     LIVE = "live"  #: it holds its agent
@@ -55,7 +56,11 @@ BROKEN: Final = frozenset({Close.UNREGISTERED, Close.ERRORS})
 ORDERLY: Final = frozenset({1000, 1001})
 
 #: It is not known yet whether it may stay: nothing more is read from it, and what came is kept, in its order.
-WAITING: Final = (State.CHECKING, State.PROBING)  # not a set: the hash of an enum's member is a call in Python
+WAITING: Final = (
+    State.ARRIVING,
+    State.CHECKING,
+    State.PROBING,
+)  # not a set: the hash of an enum's member is a call in Python
 
 _ANSWERS: Final = frozenset({"ack", "nack", "progress"})
 

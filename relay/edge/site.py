@@ -24,10 +24,10 @@ from relay.edge.guard import Guard
 from relay.edge.http import HttpDoor
 from relay.edge.lines import Settings
 from relay.edge.request import DoorRequest
-from relay.edge.turnstile import Turnstile
 from relay.edge.upgrade import UpgradeDoor
 from relay.edge.visitors import Visitors
 from relay.edge.websocket import AgentProtocol
+from relay.hub.turnstile import Turnstile
 
 
 class Doors(Resource):

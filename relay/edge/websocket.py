@@ -19,7 +19,7 @@ from relay.core.ports import AgentConversation, Floor
 from relay.core.session import Close
 from relay.edge.idle import OVER, USUAL, strip
 from relay.edge.transport import AgentWire
-from relay.edge.turnstile import Turnstile
+from relay.hub.turnstile import Turnstile
 
 SUBPROTOCOL: Final = "relay.v1"
 NO_CODE: Final = 1005  #: what a close frame without a code stands for (RFC 6455 section 7.1.5)

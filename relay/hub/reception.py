@@ -1,16 +1,22 @@
-"""What a session is granted and told when it is registered (protocol 2.1 and 2.2)."""
+"""What a session is granted and told when it is registered, or refused (protocol 2.1 to 2.3)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+from twisted.logger import Logger
 
 from relay.core import wire
+from relay.core.session import Close
 from relay.core.wire import Register
 from relay.hub.context import Context
 from relay.hub.heartbeat import Heartbeat
 from relay.hub.outlet import Outlet, Wishes
 from relay.hub.session import AgentSession
+
+DUPLICATE_RETRY: Final = 60  #: seconds, the contract's lower bound after 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +31,9 @@ class Manners:
 
 
 class Reception:
-    """Gives a session its way out, and says ``registered``."""
+    """Gives a session its way out, and says ``registered``; or says why it has none."""
+
+    log = Logger()
 
     def __init__(self, context: Context, heartbeat: Heartbeat, manners: Manners) -> None:
         self._context = context
@@ -50,6 +58,16 @@ class Reception:
             about = {"session": outlet.session, "client": session.client, "remote": session.transport.peer}
             context.chronicle.bulletin.tell("agent.connected", session.agent, **about)
         session.admitted(outlet, self._registered(session, outlet, wishes))
+
+    def refuse(self, session: AgentSession, holder: AgentSession) -> None:
+        """Another session holds its agent."""
+        about = {"since": wire.stamp(holder.since), "client": holder.client, "node": self._manners.node}
+        detail = f"another connection holds {holder.agent}"
+        session.transport.send(wire.error("duplicate", detail, holder=about))
+        session.close(Close.DUPLICATE, "duplicate", retry_after=DUPLICATE_RETRY)
+        refused = {"client": session.client, "remote": session.transport.peer}
+        self.log.info("{agent} is held by another connection: {remote} is refused", agent=holder.agent, **refused)
+        self._context.chronicle.bulletin.tell("agent.conflict", holder.agent, **refused)
 
     def _granted(self, frame: Register, session: AgentSession) -> Wishes:
         limits = self._context.limits

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from relay.core import policy, wire
+from relay.core import policy
 from relay.core.access import Grant
 from relay.core.bucket import Bucket
 from relay.core.session import Close, State
@@ -20,9 +22,10 @@ from relay.hub.heartbeat import Heartbeat
 from relay.hub.permits import Permits
 from relay.hub.reception import Manners, Reception
 from relay.hub.session import AgentSession
+from relay.hub.turnstile import Turnstile
 
+REGISTER_AT_ONCE: Final = 16  #: sessions that are registered in one turn of the reactor
 PROOF_SERVES = 1.0  #: seconds in which a sign of life that was asked for serves for all newcomers
-DUPLICATE_RETRY = 60  #: seconds, the contract's lower bound after 4000
 OVERLOAD_RETRY = (1.0, 10.0)  #: seconds, spread
 
 
@@ -58,6 +61,7 @@ class Registry:
         self._manners = manners
         self._reception = Reception(context, heartbeat, manners)
         self._bucket = Bucket(context.limits.registrations)
+        self._arrivals = Turnstile(context.clock, REGISTER_AT_ONCE)
         self._probes: dict[str, Probe] = {}
         self._proved: dict[str, float] = {}
         self.when_empty: Callable[[], object] = lambda: None
@@ -65,7 +69,13 @@ class Registry:
     # -- registration
 
     def register(self, session: AgentSession, frame: Register) -> None:
-        self._permits.ask(session, frame, self._take)
+        if not self._arrivals.passes(partial(self._ask, session, frame)):
+            session.wait_in(State.ARRIVING)
+
+    def _ask(self, session: AgentSession, frame: Register) -> None:
+        """It is its turn, unless it went while it waited."""
+        if session.state in (State.OPEN, State.ARRIVING):
+            self._permits.ask(session, frame, self._take)
 
     def shown(self, session: AgentSession, token: str) -> None:
         self._permits.shown(session, token)
@@ -161,7 +171,7 @@ class Registry:
     def _probe(self, holder: AgentSession, session: AgentSession, frame: Register) -> None:
         agent, clock = session.agent, self._context.clock
         if clock.seconds() - self._proved.get(agent, -PROOF_SERVES - 1) <= PROOF_SERVES:
-            self._refuse(session, holder)
+            self._reception.refuse(session, holder)
             return
         alive = holder.transport.alive()
         if alive is not None:
@@ -179,7 +189,7 @@ class Registry:
     def _judge(self, alive: bool, holder: AgentSession, session: AgentSession, frame: Register) -> None:
         """The holder's wire knows at once whether its agent is there."""
         if alive:
-            self._refuse(session, holder)
+            self._reception.refuse(session, holder)
             return
         holder.close(Close.REPLACED, "replaced")
         self._decide(session, frame)
@@ -194,7 +204,7 @@ class Registry:
         probe.timer.cancel()
         for newcomer, _ in probe.newcomers:
             if newcomer.state is State.PROBING:
-                self._refuse(newcomer, session)
+                self._reception.refuse(newcomer, session)
 
     def _silent(self, agent: str) -> None:
         """The holder said nothing in time: it is dropped, and the first newcomer takes its place."""
@@ -225,12 +235,3 @@ class Registry:
             # Its token may have been revoked while it waited.
             if newcomer.state is State.PROBING and self._permits.holds(newcomer):
                 self._decide(newcomer, frame)
-
-    def _refuse(self, session: AgentSession, holder: AgentSession) -> None:
-        about = {"since": wire.stamp(holder.since), "client": holder.client, "node": self._manners.node}
-        detail = f"another connection holds {holder.agent}"
-        session.transport.send(wire.error("duplicate", detail, holder=about))
-        session.close(Close.DUPLICATE, "duplicate", retry_after=DUPLICATE_RETRY)
-        refused = {"client": session.client, "remote": session.transport.peer}
-        self.log.info("{agent} is held by another connection: {remote} is refused", agent=holder.agent, **refused)
-        self._context.chronicle.bulletin.tell("agent.conflict", holder.agent, **refused)

@@ -30,6 +30,7 @@ from relay.extensions import (
     Submission,
 )
 from relay.extensions.settings import NotUsable
+from relay.hub.turnstile import CALM_SECONDS
 from relay.store.memory import MemoryStore
 from relay.watch import INTERVAL, Watch
 from tests.auth.support import Guarded
@@ -169,6 +170,7 @@ def test_a_listener_that_floods_itself_loses_its_own_notices_alone() -> None:
     place = Place(IDeliveryListenerPlugin, listener=lambda _: Deferred())
     for _ in range(30):
         place.others_go_on()
+        place.pass_time(CALM_SECONDS)
     assert place.health.drops > 0
     place.pass_time(30)
 

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from relay.hub.registry import REGISTER_AT_ONCE
 from tests.hub.support import Floor
 
 
@@ -404,3 +405,32 @@ def test_a_registration_during_a_drain_is_sent_away() -> None:
     assert agent.wire.closed[0] == 1001
     assert other.wire.closed is None
     floor.pass_time(20)
+
+
+def test_of_a_crowd_that_registers_at_once_each_turn_takes_some_in_order_and_everyone_has_its_place() -> None:
+    floor = Floor()
+    agents = [floor.agent() for _ in range(2 * REGISTER_AT_ONCE + 3)]
+    for number, agent in enumerate(agents):
+        agent.register(f"desk-{number}")
+        agent.say("ping", ref="later")
+    answers = [[frame["type"] for frame in agent.wire.frames] for agent in agents]
+    assert answers == [["registered", "pong"]] * REGISTER_AT_ONCE + [[]] * (REGISTER_AT_ONCE + 3)
+    assert [agent.wire.held for agent in agents] == [not answer for answer in answers]
+    floor.clock.advance(0)
+    answers = [[frame["type"] for frame in agent.wire.frames] for agent in agents]
+    assert answers == [["registered", "pong"]] * len(agents)
+    assert not any(agent.wire.held for agent in agents)
+
+
+def test_who_waits_for_its_turn_in_a_crowd_is_not_late_and_may_go() -> None:
+    floor = Floor()
+    crowd = [floor.agent().register(f"desk-{number}") for number in range(REGISTER_AT_ONCE)]
+    late, gone, wrong = (floor.agent().register(name) for name in ("late", "gone", "wrong"))
+    gone.crash()
+    wrong.conversation.received(b"x" * 10)  # kept: what it is worth is seen when its turn has come
+    floor.clock.rightNow += 11
+    floor.clock.advance(0)
+    assert all(agent.heard("registered") for agent in (*crowd, late, wrong))
+    assert not gone.heard("registered")
+    assert not any(agent.wire.closed for agent in (*crowd, late, wrong))
+    assert floor.now(floor.hub.agents(connected=True, prefix="gone", after="", limit=9)) == []

@@ -1,4 +1,4 @@
-"""Many connections begin or end at once: some in each turn, in order, and every one."""
+"""Many come at once: some pass in each turn, in order, and every one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 
-from relay.edge.channel import BEGIN_AT_ONCE
-from relay.edge.turnstile import CALM_SECONDS, Turnstile
-from relay.edge.websocket import END_AT_ONCE
+from relay.hub.turnstile import CALM_SECONDS, Turnstile
 from tests.conftest import LoggedFailures
-from tests.edge.support import House, get, join
 
 AT_ONCE = 4
 
@@ -90,32 +86,3 @@ def test_one_that_goes_wrong_keeps_nobody_from_passing(clock: Turns, logged_fail
     clock.turn()
     assert made == ["the last"]
     assert len(logged_failures.flush(ZeroDivisionError)) == 1
-
-
-def test_every_agent_of_a_crowd_is_said_to_be_gone_and_a_gone_wire_says_so_before(house: House) -> None:
-    agents = [join(house) for _ in range(2 * END_AT_ONCE + 3)]
-    for agent in agents:
-        agent.socket.hang_up(ConnectionLost())
-    assert sum(len(agent.conversation.ends) for agent in agents) == END_AT_ONCE
-    assert [agent.conversation.transport.alive() for agent in agents] == [False] * len(agents)
-    agents[-1].conversation.transport.send(b"too late")
-    house.reactor.advance(0)
-    assert [agent.conversation.ends for agent in agents] == [[(None, False)]] * len(agents)
-
-
-def test_newcomers_past_some_are_read_in_a_later_turn_and_have_their_whole_time(house: House) -> None:
-    clients = [house.connect(run=False) for _ in range(3 * BEGIN_AT_ONCE)]
-    assert [client.socket.reading for client in clients].count(True) == BEGIN_AT_ONCE
-    house.reactor.rightNow += 60
-    late = clients[BEGIN_AT_ONCE:]  #: the clock of the others began when they came
-    assert all(client.ask(get("/healthz")).status == 200 for client in late)
-    house.pass_time(9)
-    assert not any(client.closed for client in late)
-
-
-def test_who_hangs_up_before_it_was_read_is_not_read_any_more(house: House) -> None:
-    clients = [house.connect(run=False) for _ in range(2 * BEGIN_AT_ONCE)]
-    clients[-1].socket.hang_up()
-    house.reactor.advance(0)
-    assert not clients[-1].socket.reading
-    assert house.site.visitors.connected == len(clients) - 1
