@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.interfaces import IProtocol
@@ -25,20 +26,27 @@ class DoorChannel(GateChannel):
 
     # -- a crowd of newcomers
 
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        if self.visit.welcome and not self.site.newcomers.passes(self._begin):
-            self._deadline.clear()  # it waits for us, and cannot be late
-            self._networkProducer.pauseProducing()
-
-    def _begin(self) -> None:
-        """It is read from now on."""
+    def dataReceived(self, data: bytes) -> None:
         if self._phase is Phase.FRESH:
+            self._phase = Phase.FIRST
+            # Not when it is accepted: who connected long before the others may speak at the same time as all of them.
+            if not self.site.newcomers.passes(partial(self._begin, data)):
+                self._deadline.clear()  # it waits for us, and cannot be late
+                self._networkProducer.pauseProducing()
+        else:
+            super().dataReceived(data)
+
+    def _begin(self, first: bytes) -> None:
+        """It is its turn, unless it went while it waited."""
+        if self._phase is not Phase.FIRST:
+            return
+        if not self._deadline.is_set:
             self._deadline.after(self._limits.head_seconds)
             self._networkProducer.resumeProducing()
+        self.dataReceived(first)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._phase is Phase.FRESH:
+        if self._phase is Phase.FIRST:
             self._phase = Phase.CLOSING
         super().connectionLost(reason)
 

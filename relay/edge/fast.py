@@ -198,7 +198,7 @@ class FastChannel(DoorChannel):
     @property
     def _is_quiet(self) -> bool:
         """Does it wait for a request, and has read nothing of it?"""
-        return self._phase is Phase.IDLE or self._phase is Phase.FRESH
+        return self._phase is Phase.IDLE or self._phase is Phase.FIRST
 
     def _go_on(self, data: bytes) -> None:
         """Many clients send the body after the head. A body that comes in more pieces is not plain any more."""

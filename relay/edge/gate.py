@@ -7,7 +7,7 @@ through that a proxy may read differently. So a head is collected and judged her
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IProtocol, ITCPTransport
 from twisted.internet.protocol import connectionDone
@@ -32,6 +32,7 @@ class Phase(enum.Enum):
     """Where a connection stands."""
 
     FRESH = "fresh"  #: accepted; nothing came yet
+    FIRST = "first"  #: its first bytes are here: they wait for their turn in a crowd, or are no head yet
     IDLE = "idle"  #: between two requests
     HEAD = "head"  #: a head has begun
     BODY = "body"  #: the head is whole, the body is not
@@ -39,6 +40,10 @@ class Phase(enum.Enum):
     REFUSED = "refused"  #: answered before its end; what still comes is thrown away
     CLOSING = "closing"  #: the last bytes are on their way
     UPGRADED = "upgraded"  #: it speaks another protocol now
+
+
+#: It has not asked for anything yet.
+NEW: Final = (Phase.FRESH, Phase.FIRST)
 
 
 class GateChannel(HTTPChannel):
@@ -238,7 +243,7 @@ class GateChannel(HTTPChannel):
             self.transport.abortConnection()
         else:
             if self._phase is not Phase.REFUSED:
-                self.site.counters.reached("head_seconds" if self._phase is Phase.FRESH else "idle_seconds")
+                self.site.counters.reached("head_seconds" if self._phase in NEW else "idle_seconds")
             self.loseConnection()
 
 
