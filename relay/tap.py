@@ -59,7 +59,7 @@ GRACE: Final = 10.0
 
 #: After how many new objects the youngest, and after how many such looks the older ones, are searched for cycles: all
 #: of them after a million that did not go by themselves. A request leaves forty of those when it goes through Klein.
-COLLECTED: Final = (20_000, 10, 5)
+COLLECTED: Final = (5_000, 10, 20)
 
 
 class Options(usage.Options):
