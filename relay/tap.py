@@ -42,7 +42,6 @@ from relay.doorkeeper import Doorkeeper, descriptors_open
 from relay.edge.annex import SCOPES, Annex, Room
 from relay.edge.site import make_site
 from relay.edge.systemd import notify
-from relay.edge.webhook import WebhookSender, resolving
 from relay.endpoints import kind_of, with_backlog
 from relay.extensions.place import World
 from relay.extensions.roster import Roster
@@ -50,6 +49,7 @@ from relay.extensions.settings import NotUsable
 from relay.extensions.tally import Tally
 from relay.hub.service import Hub
 from relay.kinds import shown
+from relay.outward.callbacks import WebhookSender, resolving
 from relay.watch import Watch
 
 log = Logger()

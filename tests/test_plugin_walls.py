@@ -15,8 +15,8 @@ DESCRIPTIONS = [path for path in MODULES if path.parent.name == "plugins"]
 
 #: what a plugin may import of the relay: its interfaces, its words, the kinds of settings
 OPEN = ("relay.extensions", "relay.core", "relay.kinds")
-#: the store on PostgreSQL takes from the one on SQLite what knows nothing of SQLite
-MORE = {"relay_postgres": ("relay.store",)}
+#: the store on PostgreSQL takes from the one on SQLite what knows nothing of SQLite; who posts, how that is done
+MORE = {"relay_postgres": ("relay.store",), "relay_webhook": ("relay.outward.post",)}
 
 
 def own(plugin: Path) -> str:

@@ -7,22 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import treq.client
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IConsumer
-from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.defer import Deferred
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.python.failure import Failure
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgent, IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IAgent
 
-from relay.core.webhooks import Answer, Verdict, judge, signatures
+from relay.core.webhooks import Answer
+from relay.outward.post import Body, failed, headers, read, too_late
 from relay_webhook import __version__
 
-ANSWER_BYTES: Final = 4096  #: of an answer's body; the rest is not read
 CONNECT_SECONDS: Final = 10.0
-LONGEST_DETAIL: Final = 200
+USER_AGENT: Final = f"relay-webhook/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,97 +73,16 @@ class TreqSender:
     async def _send(self, batch: Batch) -> Answer:
         # A client for each try: it would keep the receiver's cookies. The connection is the agent's, and stays.
         client = treq.client.HTTPClient(self._agent)
+        told = headers(batch.id, batch.body, secrets=self._secrets, now=self._wall(), user_agent=USER_AGENT)
         response = await client.request(
             "POST",
             self._url,
-            headers=self._headers(batch),
-            # Not the bytes: what treq makes of them needs the global reactor.
+            headers=told,
             data=Body(batch.body),
             allow_redirects=False,
             unbuffered=True,
         )
-        return await self._read(response)
-
-    def _headers(self, batch: Batch) -> Headers:
-        now = int(self._wall())
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": f"relay-webhook/{__version__}",
-            "webhook-id": batch.id,
-            "webhook-timestamp": str(now),
-        }
-        if self._secrets:
-            headers["webhook-signature"] = signatures(self._secrets, batch.id, now, batch.body)
-        return Headers({name: [value] for name, value in headers.items()})
-
-    async def _read(self, response: IResponse) -> Answer:
-        """The verdict is in the head. Some of the body is read, so that the connection can be used again."""
-        retry_after = [value.decode("latin-1") for value in response.headers.getRawHeaders(b"retry-after", [])]
-        answer = judge(response.code, retry_after, self._wall())
-        sip = Sip()
-        response.deliverBody(sip)
-        try:
-            await sip.ended
-        except CancelledError:
-            sip.stop()  # the time is over, and the verdict stands
-        return answer
-
-
-def too_late(result: Answer | Failure, seconds: float) -> Answer:
-    """The time of a try is over: whatever it then says is how it was broken off, unless there was a verdict."""
-    return result if isinstance(result, Answer) else Answer(Verdict.FAILED, f"no answer in {seconds:g} s")
-
-
-def failed(failure: Failure) -> Answer:
-    """A try that came to no answer."""
-    failure.trap(Exception)
-    reasons: Any = getattr(failure.value, "reasons", None)  # of twisted.web: it wraps what went wrong
-    cause: Failure = reasons[0] if isinstance(reasons, list) and reasons else failure
-    return Answer(Verdict.FAILED, f"{type(cause.value).__name__}: {cause.getErrorMessage()}"[:LONGEST_DETAIL])
-
-
-class Sip(TwistedProtocol):
-    """Reads a body until its end, or until that is enough."""
-
-    def __init__(self) -> None:
-        self.ended: Deferred[None] = Deferred()
-        self._left = ANSWER_BYTES
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left <= 0:
-            self.stop()
-
-    def stop(self) -> None:
-        """Read no more of it."""
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        if not self.ended.called:
-            self.ended.callback(None)
-
-
-@implementer(IBodyProducer)
-class Body:
-    """A body that is written at once."""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        pass  # all of it is written
-
-    def resumeProducing(self) -> None:
-        pass
-
-    def stopProducing(self) -> None:
-        pass
+        return await read(response, self._wall())
 
 
 def make_agent(reactor: Any, trust: Any) -> tuple[IAgent, Callable[[], object]]:

@@ -23,9 +23,10 @@ from twisted.web.server import NOT_DONE_YET
 
 from relay.core.webhooks import Answer, Verdict
 from relay.extensions import Notice, SettingsError
+from relay.outward.post import failed
 from relay_webhook.courier import Courier
 from relay_webhook.making import courier as make_courier
-from relay_webhook.sender import Batch, TreqSender, failed, read_trust
+from relay_webhook.sender import Batch, TreqSender, read_trust
 from relay_webhook.settings import EVENTS, read
 
 NOW = 1_800_000_000.0

@@ -7,12 +7,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
-    IConsumer,
     IHostnameResolver,
     IHostResolution,
     IProtocol,
@@ -20,19 +19,16 @@ from twisted.internet.interfaces import (
     IResolutionReceiver,
     IStreamClientEndpoint,
 )
-from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
-from twisted.python.failure import Failure
 from twisted.web.client import URI, Agent
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
+from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from relay.core import webhooks
 from relay.core.addresses import refusal
 from relay.core.model import Callback
-from relay.core.webhooks import Answer, Verdict
+from relay.core.webhooks import Answer
+from relay.outward.post import Body, failed, headers, read, too_late
 
 Resolve = Callable[[str], Awaitable[Sequence[str]]]
 Secure = Callable[[str, IStreamClientEndpoint], IStreamClientEndpoint]
@@ -40,9 +36,7 @@ Secure = Callable[[str, IStreamClientEndpoint], IStreamClientEndpoint]
 TRY_SECONDS: Final = 15.0  #: for all of it: name, connection, TLS, answer
 CONNECT_SECONDS: Final = 5.0  #: for one address
 MOST_ADDRESSES: Final = 4
-BODY_BYTES: Final = 4096  #: of an answer; the rest is not read
 ALL_BYTES: Final = 65536  #: with head and handshake: twisted.web bounds a line of a head, not their number
-LONGEST_DETAIL: Final = 200
 
 
 class Refused(Exception):
@@ -98,8 +92,9 @@ class WebhookSender:
         endpoint = CheckedEndpoint(self._reactor, addresses, parts.port or 443)
         # An Agent for one request: it must connect to these addresses and to no others.
         agent = Agent.usingEndpointFactory(self._reactor, Always(self._secure(host, endpoint)))
-        response = await agent.request(b"POST", callback.url.encode(), self._headers(callback), Body(callback.body))
-        return await self._read(response)
+        told = headers(callback.id, callback.body, secrets=self._secrets, now=self._wall(), user_agent=self._user_agent)
+        response = await agent.request(b"POST", callback.url.encode(), told, Body(callback.body))
+        return await read(response, self._wall())
 
     async def _checked(self, host: str) -> Sequence[str]:
         """The addresses of the host. One bad address spoils them all: nobody honest mixes them."""
@@ -110,41 +105,6 @@ class WebhookSender:
             if why := refusal(address, private=self._private):
                 raise Refused(f"{address} is {why}")
         return addresses[:MOST_ADDRESSES]
-
-    def _headers(self, callback: Callback) -> Headers:
-        now = int(self._wall())
-        fields = {
-            "Content-Type": "application/json",
-            "User-Agent": self._user_agent,
-            "webhook-id": callback.id,
-            "webhook-timestamp": str(now),
-            "webhook-signature": webhooks.signatures(self._secrets, callback.id, now, callback.body),
-        }
-        return Headers({name: [value] for name, value in fields.items()})
-
-    async def _read(self, response: IResponse) -> Answer:
-        """The verdict is in the head. Some of the body is read, so that a receiver is not cut off while it writes."""
-        retry_after = [value.decode("latin-1") for value in response.headers.getRawHeaders(b"retry-after", [])]
-        answer = webhooks.judge(response.code, retry_after, self._wall())
-        sip = Sip()
-        response.deliverBody(sip)
-        try:
-            await sip.ended
-        except CancelledError:
-            sip.stop()  # the time is over, and the verdict stands
-        return answer
-
-
-def too_late(result: Answer | Failure, seconds: float) -> Answer:
-    """The time of a try is over; what it then says is how it was broken off, unless there was a verdict."""
-    return result if isinstance(result, Answer) else Answer(Verdict.FAILED, f"no answer in {seconds:g} s")
-
-
-def failed(failure: Failure) -> Answer:
-    """A try that came to no answer."""
-    failure.trap(Exception)
-    kind = type(failure.value).__name__
-    return Answer(Verdict.FAILED, f"{kind}: {failure.getErrorMessage()}"[:LONGEST_DETAIL])
 
 
 @implementer(IAgentEndpointFactory)
@@ -202,50 +162,6 @@ class Bounded(ProtocolWrapper):
 class Bounding(WrappingFactory):
     noisy = False
     protocol = Bounded
-
-
-class Sip(Protocol):
-    """Reads a body until its end, or until that is enough."""
-
-    def __init__(self) -> None:
-        self.ended: Deferred[None] = Deferred()
-        self._left = BODY_BYTES
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left <= 0:
-            self.stop()
-
-    def stop(self) -> None:
-        """Read no more of it."""
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        if not self.ended.called:
-            self.ended.callback(None)
-
-
-@implementer(IBodyProducer)
-class Body:
-    """A body that is written at once. (Twisted's own producer for files needs the global reactor.)"""
-
-    def __init__(self, body: bytes) -> None:
-        self.length = len(body)
-        self._body = body
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        pass  # all of it is written
-
-    def resumeProducing(self) -> None:
-        pass
-
-    def stopProducing(self) -> None:
-        pass
 
 
 def resolving(resolver: IHostnameResolver) -> Resolve:

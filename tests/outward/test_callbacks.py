@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 
 from relay.core.model import Callback
 from relay.core.webhooks import Answer, Verdict
-from relay.edge.webhook import WebhookSender, resolving
+from relay.outward.callbacks import WebhookSender, resolving
 
 NOW = 1_800_000_000.5
 HOST = "hooks.example.org"

@@ -1,0 +1,1 @@
+"""What the relay posts to others."""
