@@ -269,6 +269,9 @@ class AgentConversation(Protocol):
     def drained(self) -> None:
         """The socket takes bytes again: everything given to ``send`` has left, or much of it."""
 
+    def at_hand(self) -> bool:
+        """Is something about to be sent: is it being read from the disk, or due again?"""
+
     def lost(self, code: int | None, by_relay: bool) -> None:
         """The connection is gone: the close code that was seen, if any, and whether the relay closed first.
 

@@ -16,6 +16,7 @@ from relay.core.session import Close
 
 LIFE_SECONDS: Final = 10.0  #: so long after a call its agent counts as alive
 SESSION_SECONDS: Final = 60.0  #: so long after its last call a session ends
+AT_HAND_SECONDS: Final = 1.0  #: what a call waits at least for what is being read from the disk
 ANSWER_BYTES: Final = 4 * 1024 * 1024  #: of one answer, but for one message of any size
 BUSY_RETRY: Final = 5
 
@@ -134,7 +135,9 @@ class PollTransport:
             self._answer_soon()
         self.conversation.heard()
         self.conversation.drained()
-        # Only now: a call that waits 0 seconds still gets what is at hand.
+        # Only now: a call that waits 0 seconds still gets what is at hand, and what comes from the disk.
+        if seconds < AT_HAND_SECONDS and self.conversation.at_hand():
+            seconds = AT_HAND_SECONDS
         call.answered.addTimeout(seconds, self._clock, onTimeoutCancel=lambda _result, _seconds: [])
         call.answered.addBoth(self._call_is_over, call)
         return call

@@ -41,6 +41,15 @@ def go_on(courier: Courier) -> None:
     courier.pump()
 
 
+def is_at_hand(courier: Courier) -> bool:
+    """Is something being read for its session, or due again?"""
+    outlet = courier.outlet
+    if outlet is None:
+        return False
+    resend_in = outlet.resend_in()
+    return courier.line.backlog.reading or (resend_in is not None and resend_in <= 0)
+
+
 def _goes_again(courier: Courier, entry: Entry) -> bool:
     """False if this failure was the last one, or the message expired."""
     now, outlet = courier.context.wall(), courier.outlet

@@ -128,11 +128,14 @@ class AgentSession:
         if self.state is State.LIVE:
             self.flowed()
 
+    def at_hand(self) -> bool:
+        return bool(self.agent) and resend.is_at_hand(self.couriers.of(self.agent))
+
     def lost(self, code: int | None, by_relay: bool) -> None:
         was, self.state = self.state, State.OVER
         self._cancel_deadline()
         if was is State.LIVE:
-            self._summary(code, by_relay)
+            log_end(self, code, by_relay)
             self.host.released(self, broke=broke(code, by_relay))
         self.host.over(self)
         for answer in list(self.undecided):
@@ -217,7 +220,7 @@ class AgentSession:
         if was in WAITING:
             self.transport.hold(False)
         if was is State.LIVE:
-            self._summary(code, True)
+            log_end(self, code, True)
             self.host.released(self, broke=broke(code, True))
 
     def drop(self) -> None:
@@ -234,13 +237,15 @@ class AgentSession:
         if deadline is not None:
             deadline.cancel()
 
-    def _summary(self, code: int | None, by_relay: bool) -> None:
-        self.log.info(
-            "session of {agent} over: code {code}, closed by {side}, {sent} messages in {seconds:.0f} s from {peer}",
-            agent=self.agent,
-            code=code,
-            side="the relay" if by_relay else "the agent",
-            sent=self.outlet.sent_count if self.outlet else 0,
-            seconds=self.context.wall() - self.since,
-            peer=self.transport.peer,
-        )
+
+def log_end(session: AgentSession, code: int | None, by_relay: bool) -> None:
+    """Say in the log how long it was, and how it ended."""
+    session.log.info(
+        "session of {agent} over: code {code}, closed by {side}, {sent} messages in {seconds:.0f} s from {peer}",
+        agent=session.agent,
+        code=code,
+        side="the relay" if by_relay else "the agent",
+        sent=session.outlet.sent_count if session.outlet else 0,
+        seconds=session.context.wall() - session.since,
+        peer=session.transport.peer,
+    )

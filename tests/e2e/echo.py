@@ -44,6 +44,9 @@ class Echo:
     def heard(self) -> None:
         pass
 
+    def at_hand(self) -> bool:
+        return False
+
     def drained(self) -> None:
         pass
 

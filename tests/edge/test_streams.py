@@ -327,16 +327,38 @@ def test_an_agent_that_polls_puts_off_a_message_and_says_that_it_works_on_anothe
     assert [message["id"] for message in client.answer().json["messages"]] == [second]
 
 
-def test_what_was_due_again_between_two_calls_comes_with_the_next(relay: Relay) -> None:
+@pytest.mark.parametrize("wait", [0, 0.2, 30])
+def test_what_was_due_again_between_two_calls_comes_with_the_next(relay: Relay, wait: float) -> None:
     relay.post()
     answer = poll(relay, "wait=0&ack_wait=20").json
-    relay.pass_time(25)
-    assert poll(relay, "wait=0", session=answer["session"]).json["messages"] == []
-    relay.pass_time(20)
-    client = relay.begin(get("/v1/agents/desk-1/next?wait=1", relay_session=answer["session"]))
-    relay.pass_time(0.2)
-    (message,) = client.answer().json["messages"]
-    assert (message["id"], message["attempt"]) == (answer["messages"][0]["id"], 2)
+    for attempt, pause in ((2, 25), (3, 45)):
+        relay.pass_time(pause)
+        client = relay.begin(get(f"/v1/agents/desk-1/next?wait={wait}", relay_session=answer["session"]))
+        relay.pass_time(0.2)
+        (message,) = client.answer().json["messages"]
+        assert (message["id"], message["attempt"]) == (answer["messages"][0]["id"], attempt)
+
+
+def test_a_call_that_does_not_wait_gets_what_has_to_be_read_from_the_disk_first(relay: Relay) -> None:
+    relay.post()
+    relay.store.hold(writes=False, reads=True)
+    client = relay.begin(get("/v1/agents/desk-1/next?wait=0"))
+    relay.pass_time(0.5)
+    assert client.answers() == []
+    relay.store.release()
+    relay.settle()
+    answer = client.answer().json
+    assert len(answer["messages"]) == 1
+    assert poll(relay, session=answer["session"]).json["messages"] == []
+
+
+def test_a_call_does_not_wait_for_a_disk_that_hangs(relay: Relay) -> None:
+    relay.post()
+    relay.store.hold(writes=False, reads=True)
+    client = relay.begin(get("/v1/agents/desk-1/next?wait=0"))
+    relay.pass_time(1.1)
+    assert client.answer().json["messages"] == []
+    relay.store.release()
 
 
 @pytest.mark.parametrize("bad", ["max_in_flight=0", f"client={'x' * 129}"])
