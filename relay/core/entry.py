@@ -46,18 +46,13 @@ class Entry(msgspec.Struct, eq=False, gc=False):
     topic: str | None = None
     replaced_by: str = ""  #: a newer message of its topic came while it was in flight: it is not sent again
     publisher: str = ""
-    events: list[Event] = msgspec.field(default_factory=list)  #: that the store does not know yet
+    launched: tuple[float, str] | None = None  #: when (Unix time) and in which session it was accepted and sent at once
+    events: tuple[Event, ...] = ()  #: since then, or in all, that the store does not know yet
 
     @property
     def unproved(self) -> bool:
         """Was it put off by its id alone? Then the store may have it or not, or may have ended it."""
         return not self.place and self.phase is Phase.RESTING
-
-    def take_events(self) -> tuple[Event, ...]:
-        """What the store does not know yet; the caller tells it."""
-        events = tuple(self.events)
-        self.events.clear()
-        return events
 
 
 #: Most agents are idle, and an empty deque takes 760 bytes: this one is everybody's, and takes nothing in.

@@ -68,6 +68,10 @@ def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> 
     entry = courier.line.entries.get(id)
     if entry is None or entry.unproved:
         _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
+    elif (message := entry.message) is not None and ends.is_only_held(entry):
+        ends.deliver_one(courier, entry, message, reply, then)
+        if courier.outlet is not None:
+            courier.outlet.widen()
     elif entry.phase is Phase.ENDED:
         _acknowledge_what_ended(courier, id, reply, then)
     else:  # it may even wait for its first send: a repeat with its key, of what an earlier session sent

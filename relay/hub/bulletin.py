@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 from twisted.logger import Logger
@@ -12,9 +12,9 @@ from twisted.logger import Logger
 from relay.core.model import Notice
 from relay.core.ports import Subscriber
 
-#: Of a message: the notice's number, what happened, agent, Unix time, id, detail. Three are kept of each message, and
-#: hardly ever is one of them asked for: what a subscriber is given is made then.
-_Step = tuple[int, str, str, float, str, str | None]
+#: Of a message: what happened, agent, Unix time, id, detail. Three are kept of each message, and hardly ever is one of
+#: them asked for: what a subscriber is given is made then, and its number is that of its place.
+_Step = tuple[str, str, float, str, str | None]
 
 
 class Bulletin:
@@ -31,13 +31,20 @@ class Bulletin:
 
     def tell(self, event: str, agent: str, **fields: Any) -> None:
         """Something happened."""
-        self.number += 1
-        self._keep(Notice(self.number, event, agent, self._wall(), fields))
+        self._keep(Notice(self.number + 1, event, agent, self._wall(), fields))
 
     def add(self, name: str, agent: str, at: float, id: str, detail: str | None) -> None:
         """``message.name`` happened to a message at that Unix time."""
-        self.number += 1
-        self._keep((self.number, name, agent, at, id, detail))
+        self._keep((name, agent, at, id, detail))
+
+    def add_two(self, first: str, second: str, agent: str, at: float, id: str) -> None:
+        """Both happened to a message at that Unix time, one after the other."""
+        if self._subscribers:
+            self.add(first, agent, at, id, None)
+            self.add(second, agent, at, id, None)
+            return
+        self.number += 2
+        self._notices.extend(((first, agent, at, id, None), (second, agent, at, id, None)))
 
     def add_all(self, name: str, at: float, messages: Sequence[tuple[str, str]]) -> None:
         """The same of several messages, each given by its agent and its id."""
@@ -45,16 +52,14 @@ class Bulletin:
             for agent, id in messages:
                 self.add(name, agent, at, id, None)
             return
-        first = self.number + 1
-        self._notices.extend(
-            [(number, name, agent, at, id, None) for number, (agent, id) in enumerate(messages, first)]
-        )
         self.number += len(messages)
+        self._notices.extend([(name, agent, at, id, None) for agent, id in messages])
 
     def _keep(self, kept: Notice | _Step) -> None:
+        self.number += 1
         self._notices.append(kept)
         if self._subscribers:
-            self._pass_on(_notice(kept))
+            self._pass_on(_notice(self.number, kept))
 
     def _pass_on(self, notice: Notice | None) -> None:
         for subscriber in list(self._subscribers):
@@ -75,15 +80,15 @@ class Bulletin:
         oldest = self.number + 1 - len(self._notices)
         if number > self.number or number + 1 < oldest:
             return None
-        return [_notice(kept) for kept in islice(self._notices, number + 1 - oldest, None)]
+        return list(map(_notice, count(number + 1), islice(self._notices, number + 1 - oldest, None)))
 
     def close(self) -> None:
         """The relay shuts down: every subscriber is told so, and leaves when it has heard enough."""
         self._pass_on(None)
 
 
-def _notice(kept: Notice | _Step) -> Notice:
+def _notice(number: int, kept: Notice | _Step) -> Notice:
     if isinstance(kept, Notice):
         return kept
-    number, name, agent, at, id, detail = kept
+    name, agent, at, id, detail = kept
     return Notice(number, f"message.{name}", agent, at, {"id": id} if detail is None else {"id": id, "detail": detail})

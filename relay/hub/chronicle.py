@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 
 from relay.core.entry import Entry
+from relay.core.landed import Landed, launch
 from relay.core.model import Event, Message, Past, Status
 from relay.hub.bulletin import Bulletin
 from relay.hub.remembered import Remembered
@@ -31,25 +32,36 @@ class Chronicle:
     ) -> None:
         """Something happened to a message."""
         now = self._wall()
-        entry.events.append(Event(now, name, session, self._node, detail))
+        entry.events += (Event(now, name, session, self._node, detail),)
         self.bulletin.add(name, agent, now, entry.id, detail)
 
-    def launched(self, agent: str, entry: Entry, session: str) -> None:
-        """It was accepted, and sent at once."""
-        now, add = self._wall(), self.bulletin.add
-        entry.events = [Event(now, "accepted", None, self._node), Event(now, "sent", session, self._node)]
-        add("accepted", agent, now, entry.id, None)
-        add("sent", agent, now, entry.id, None)
+    def launched(self, agent: str, entry: Entry, session: str, at: float) -> None:
+        """It was accepted, and sent at once; ``at`` is the Unix time at which its message was created.
 
-    def launched_all(self, agent: str, entries: Sequence[Entry], session: str) -> None:
+        Its events are made when somebody looks at them, or it is saved: nearly always nobody does.
+        """
+        entry.launched = (at, session)
+        self.bulletin.add_two("accepted", "sent", agent, at, entry.id)
+
+    def launched_all(self, agent: str, entries: Sequence[Entry], session: str, at: float) -> None:
         """The same for several messages of an agent."""
-        now = self._wall()
-        accepted, sent = Event(now, "accepted", None, self._node), Event(now, "sent", session, self._node)
+        launched = (at, session)
         for entry in entries:
-            entry.events = [accepted, sent]
+            entry.launched = launched
         messages = [(agent, entry.id) for entry in entries]
-        self.bulletin.add_all("accepted", now, messages)
-        self.bulletin.add_all("sent", now, messages)
+        self.bulletin.add_all("accepted", at, messages)
+        self.bulletin.add_all("sent", at, messages)
+
+    def history(self, entry: Entry) -> tuple[Event, ...]:
+        """What the store does not know yet of what happened to a message."""
+        if entry.launched is None:
+            return entry.events
+        return (*launch(*entry.launched, self._node), *entry.events)
+
+    def take(self, entry: Entry) -> tuple[Event, ...]:
+        """The same for the store, which knows it from then on."""
+        events, entry.events, entry.launched = self.history(entry), (), None
+        return events
 
     def tell(self, agent: str, id: str, name: str, *, detail: str | None = None) -> None:
         """The same for the subscribers alone."""
@@ -60,7 +72,7 @@ class Chronicle:
         now = self._wall()
         event = Event(now, name, session, self._node)
         for entry in entries:
-            entry.events.append(event)
+            entry.events += (event,)
         self.bulletin.add_all(name, now, [(agent, entry.id) for entry in entries])
 
     def tell_all(self, messages: Sequence[tuple[str, str]], name: str) -> None:
@@ -85,8 +97,33 @@ class Chronicle:
         if not watchers:
             self._watchers.pop(id, None)
 
+    def landed(self, agent: str, entry: Entry, message: Message, session: str | None, reply: bytes | None) -> None:
+        """A message that was never durable was delivered, as nearly all of them are."""
+        now = self._wall()
+        self.bulletin.add("delivered", agent, now, entry.id, None)
+        self._has_landed(entry, message, session, reply, now)
+
+    def landed_all(
+        self, agent: str, pairs: Sequence[tuple[Entry, Message]], session: str | None, reply: bytes | None
+    ) -> None:
+        """The same for several messages of an agent."""
+        now = self._wall()
+        self.bulletin.add_all("delivered", now, [(agent, entry.id) for entry, _ in pairs])
+        for entry, message in pairs:
+            self._has_landed(entry, message, session, reply, now)
+
+    def _has_landed(self, entry: Entry, message: Message, session: str | None, reply: bytes | None, now: float) -> None:
+        if entry.launched == (message.created_at, session) and not entry.events and session is not None:
+            id, publisher, expires_at = entry.id, message.publisher, message.expires_at
+            landed = Landed(id, message.agent, publisher, message.created_at, expires_at, session, now, reply)
+            self._remembered.add(landed)
+            self.ended(id)
+        else:
+            entry.events += (Event(now, Status.DELIVERED.value, session, self._node),)
+            self.remember(message, entry, Status.DELIVERED, "", reply)
+
     def remember(self, message: Message, entry: Entry, status: Status, reason: str, reply: bytes | None) -> None:
-        """A message ended that was never durable."""
+        """A message ended that was never durable, which is noted already."""
         past = Past(
             id=message.id,
             agent=message.agent,
@@ -98,11 +135,12 @@ class Chronicle:
             expires_at=message.expires_at,
             ended_at=self._wall(),
             reply=reply,
-            timeline=entry.take_events(),
+            timeline=self.take(entry),
         )
         self._remembered.add(past)
         self.ended(message.id)
 
     def past(self, id: str) -> Past | None:
         """The end of a message that was never durable, while it is remembered."""
-        return self._remembered.get(id)
+        past = self._remembered.get(id)
+        return past.in_full(self._node) if isinstance(past, Landed) else past

@@ -185,7 +185,7 @@ class Courier:
     def revise(self, entry: Entry) -> None:
         """Note its trials in the store; a session that begins meanwhile waits for that."""
         entry.writes += 1
-        op = Revise(self.agent, entry.id, entry.trials, entry.take_events())
+        op = Revise(self.agent, entry.id, entry.trials, self.context.chronicle.take(entry))
         self.context.ledger.revise(op).addCallback(lambda _: self._revised(entry))
 
     def _revised(self, entry: Entry) -> None:

@@ -146,7 +146,7 @@ def _send(courier: Courier, entry: Entry, message: Message) -> None:
         entry.sends = 1
         courier.acks.sent(entry.id, 1)
         outlet.redelivery.start(entry, outlet.flow_time())
-        chronicle.launched(courier.agent, entry, outlet.session)
+        chronicle.launched(courier.agent, entry, outlet.session, message.created_at)
         courier.set_alarm()
     else:
         chronicle.note(courier.agent, entry, "accepted")

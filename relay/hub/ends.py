@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from relay.core import run
 from relay.core.entry import Entry, Phase, Saved
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from relay.hub.courier import Courier
 
 Then = Callable[[bool], object]
+
+DELIVERED: Final = Ending(Status.DELIVERED)
 
 
 def nothing(had: bool) -> None:
@@ -59,7 +61,7 @@ def end_unseen(courier: Courier, unseen: End, then: Then) -> None:
         return
     chronicle, name, detail = courier.context.chronicle, unseen.status.value, unseen.reason or None
     entry = courier.line.tombstone(unseen.id)
-    entry.events.append(chronicle.event(name, session=_session(courier), detail=detail))
+    entry.events += (chronicle.event(name, session=_session(courier), detail=detail),)
 
     def recorded(had: bool) -> None:
         if had:
@@ -77,7 +79,7 @@ def _session(courier: Courier) -> str | None:
 def _record(courier: Courier, entry: Entry, status: Status, reason: str, reply: bytes | None, then: Then) -> None:
     context = courier.context
     size = entry.size if entry.saved is Saved.YES and entry.size else None
-    attempts, timeline = entry.trials.attempts, entry.take_events()
+    attempts, timeline = entry.trials.attempts, context.chronicle.take(entry)
     end = End(courier.agent, entry.id, status, reason, context.wall(), attempts, reply, timeline)
     context.ledger.ends.end(end, size, partial(_recorded, courier, entry, then))
 
@@ -99,13 +101,29 @@ def may_end_together(entry: Entry) -> bool:
     return entry.phase is Phase.FLYING and entry.saved is Saved.YES and entry.size > 0
 
 
+def deliver_one(courier: Courier, entry: Entry, message: Message, reply: bytes | None, then: Then) -> None:
+    """One that ``is_only_held`` is delivered, as nearly all are: what ``end`` comes to then."""
+    outlet = courier.outlet
+    courier.line.end(entry)
+    if outlet is not None:
+        outlet.redelivery.stop(entry)
+    courier.hold(-1, -entry.size)
+    courier.context.chronicle.landed(courier.agent, entry, message, None if outlet is None else outlet.session, reply)
+    courier.line.forget(entry)
+    if then is not nothing:
+        then(True)
+    courier.acks.end(entry.id, DELIVERED if reply is None else Ending(Status.DELIVERED, "", reply))
+
+
 def deliver_all(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
     """Several messages that ``may_end_together`` are delivered: as ``end``, with what is the same for all done once."""
     context, agent, now = courier.context, courier.agent, courier.context.wall()
+    chronicle = context.chronicle
     _landed(courier, entries)
+    chronicle.note_all(agent, entries, Status.DELIVERED.value, session=_session(courier))
     owed = [
         Owed(
-            End(agent, entry.id, Status.DELIVERED, "", now, entry.trials.attempts, reply, entry.take_events()),
+            End(agent, entry.id, Status.DELIVERED, "", now, entry.trials.attempts, reply, chronicle.take(entry)),
             entry.size,
             partial(_recorded, courier, entry, then),
         )
@@ -124,12 +142,11 @@ def is_only_held(entry: Entry) -> bool:
 
 def deliver_held(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
     """The same for several that are ``is_only_held``: they are durable nowhere, and are remembered for a while."""
-    chronicle, messages = courier.context.chronicle, [entry.message for entry in entries]
+    pairs = [(entry, entry.message) for entry in entries if entry.message is not None]
     _landed(courier, entries)
     courier.hold(-len(entries), -sum([entry.size for entry in entries]))
-    for entry, message, then in zip(entries, messages, thens, strict=True):
-        if message is not None:
-            chronicle.remember(message, entry, Status.DELIVERED, "", reply)
+    courier.context.chronicle.landed_all(courier.agent, pairs, _session(courier), reply)
+    for entry, then in zip(entries, thens, strict=True):
         courier.line.forget(entry)
         if then is not nothing:
             then(True)
@@ -139,9 +156,8 @@ def deliver_held(courier: Courier, entries: Sequence[Entry], reply: bytes | None
 
 
 def _landed(courier: Courier, entries: Sequence[Entry]) -> None:
-    """They are in flight no more, and it is noted that they were delivered."""
+    """They are in flight no more."""
     run.ended(courier.line, entries)
     if courier.outlet is not None:
         for entry in entries:
             courier.outlet.redelivery.stop(entry)
-    courier.context.chronicle.note_all(courier.agent, entries, Status.DELIVERED.value, session=_session(courier))

@@ -27,7 +27,7 @@ def rest(courier: Courier, entry: Entry, delay: float | None, reason: str | None
     if policy.is_dead(trials, now, courier.context.limits):
         courier.end(entry, Status.DEAD, "attempts")
         return False
-    entry.events.append(courier.context.chronicle.event("nacked", detail=reason))
+    entry.events += (courier.context.chronicle.event("nacked", detail=reason),)
     courier.line.rest(entry, trials)
     if entry.saved is not Saved.NO:
         courier.revise(entry)

@@ -44,13 +44,16 @@ class Records:
         if isinstance(found, Past):
             return view_of_past(found)
         if isinstance(found, Standing):
-            return view_of_record(found.record, entry, (*found.timeline, *(entry.events if entry else ())))
+            return view_of_record(found.record, entry, (*found.timeline, *self._history(entry)))
         if (put := self._context.on_the_way.get(id)) is not None:
             return view_of_record(put.record, None, put.timeline)
         if entry is None or entry.message is None:
             past = self._context.chronicle.past(id)
             return None if past is None else view_of_past(past)
-        return view_of_record(Record(entry.place, entry.message, entry.trials), entry, tuple(entry.events))
+        return view_of_record(Record(entry.place, entry.message, entry.trials), entry, self._history(entry))
+
+    def _history(self, entry: Entry | None) -> tuple[Event, ...]:
+        return () if entry is None else self._context.chronicle.history(entry)
 
     async def _when_recorded(self, id: str) -> Standing | Past | None:
         """It has ended, but perhaps not in the store: nobody is told what was true before. Raises Problem."""

@@ -29,7 +29,7 @@ def save(courier: Courier, entry: Entry, key: Key | None, then: Callable[[], obj
     others = line.topics.others(entry) if replaces else ()
     flying = frozenset(other.id for other in others if other.phase is Phase.FLYING)
     record = Record(entry.place, message, entry.trials)
-    op = Put(record, (*entry.take_events(), queued), key, supersedes=replaces, spared=flying)
+    op = Put(record, (*context.chronicle.take(entry), queued), key, supersedes=replaces, spared=flying)
     entry.saved = Saved.SAVING
     entry.writes += 1
     line.topics.replacing += replaces
@@ -103,6 +103,6 @@ def bury(courier: Courier, entry: Entry, message: Message) -> None:
 
     Its end is recorded right after, in the same commit as a rule; until that is done it stays in mind.
     """
-    op = Put(Record(entry.place, message, entry.trials), entry.take_events())
+    op = Put(Record(entry.place, message, entry.trials), courier.context.chronicle.take(entry))
     entry.saved = Saved.SAVING
     courier.context.ledger.put(op, nothing)

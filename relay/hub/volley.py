@@ -160,7 +160,7 @@ class Volleys:
         for entry in entries:
             entry.sends = 1
         outlet.redelivery.start_all(entries, outlet.flow_time())
-        context.chronicle.launched_all(courier.agent, entries, outlet.session)
+        context.chronicle.launched_all(courier.agent, entries, outlet.session, now)
         courier.set_alarm()
         self._couriers.add(courier)
         for shot in shots:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import pytest
 
 from relay.core.ids import message_id
+from relay.core.landed import Landed
 from relay.core.model import Event, Past, Status
 from relay.hub.remembered import PAGE, Remembered
 
@@ -35,6 +38,33 @@ def test_each_of_many_is_found_as_it_was() -> None:
     assert [remembered.get(past.id) for past in pasts] == pasts
 
 
+def landed(count: int, *, reply: bytes | None = None) -> Iterator[Landed]:
+    """Ends as nearly all are: what the others say of theirs, in short."""
+    for past in ends(count, reply=reply):
+        session = past.timeline[1].session or ""
+        times = (past.created_at, past.expires_at, session, past.ended_at)
+        yield Landed(past.id, past.agent, past.publisher, *times, past.reply)
+
+
+def test_those_said_in_short_are_found_among_the_others_with_their_replies() -> None:
+    remembered = Remembered(10_000, MIB)
+    pairs = zip(landed(3 * PAGE, reply=b'{"a": 1}'), list(ends(6 * PAGE))[3 * PAGE :], strict=True)
+    pasts = [past for pair in pairs for past in pair]
+    for past in pasts:
+        remembered.add(past)
+    assert [remembered.get(past.id) for past in pasts] == pasts
+
+
+def test_what_is_said_in_short_is_the_whole_history_of_a_message_that_was_sent_when_it_came() -> None:
+    short = Landed("id", "desk", "ann", 1.0, 61.0, "a-session", 2.0, b'"yes"')
+    steps = (
+        Event(1.0, "accepted", None, "here"),
+        Event(1.0, "sent", "a-session", "here"),
+        Event(2.0, "delivered", "a-session", "here"),
+    )
+    assert short.in_full("here") == Past("id", "desk", "ann", Status.DELIVERED, "", 1, 1.0, 61.0, 2.0, b'"yes"', steps)
+
+
 def test_replies_come_back_with_those_that_have_one() -> None:
     remembered = Remembered(10_000, MIB)
     pasts = [past for pair in zip(ends(PAGE), ends(2 * PAGE, reply=b'{"a": 1}'), strict=False) for past in pair]
@@ -61,15 +91,18 @@ def test_one_that_ended_again_is_found_as_it_is_now() -> None:
     assert remembered.get(first.id) == again
 
 
-def test_an_end_takes_a_tenth_of_a_kilobyte() -> None:
+@pytest.mark.parametrize(("kind", "most"), [(ends, 100), (landed, 75)])
+def test_an_end_takes_a_tenth_of_a_kilobyte_and_in_short_less(
+    kind: Callable[[int], Iterator[Past | Landed]], most: int
+) -> None:
     count = 20 * PAGE
     tracemalloc.start()
     try:
         remembered = Remembered(100_000, 64 * MIB)
-        for past in ends(count):
+        for past in kind(count):
             remembered.add(past)
         del past
         taken, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert taken < 100 * count
+    assert taken < most * count
