@@ -6,6 +6,7 @@ import hmac
 import re
 import uuid
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 AGENT_ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}\Z")
@@ -14,14 +15,6 @@ AGENT_ID: Final = re.compile(r"[A-Za-z0-9._~:@-]{1,128}\Z")
 def is_agent_id(text: str) -> bool:
     """Is this an agent id (protocol 1)? ``.`` and ``..`` are not: every URL library would take them out of a path."""
     return AGENT_ID.match(text) is not None and text not in (".", "..")
-
-
-CHANCE_BITS: Final = 74  #: random bits of a message id
-
-
-def chances(bits: int, count: int) -> list[int]:
-    """``bits``, which are ``count`` times ``CHANCE_BITS``, cut into the chances of so many ids."""
-    return [bits >> n * CHANCE_BITS & (1 << CHANCE_BITS) - 1 for n in range(count)]
 
 
 def message_id(now: float, chance: int) -> str:
@@ -43,11 +36,22 @@ _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 def message_ids(now: float, count: int, getrandbits: Callable[[int], int]) -> list[str]:
     """So many ids of that time, in no order: as ``message_id`` makes them, in a third of the time. 76 bits each."""
-    stamp = int(now * 1000) & 0xFFFF_FFFF_FFFF
-    head = f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7"
+    begin = head(int(now * 1000))
+    return [begin + tail for tail in tails(count, getrandbits)]
+
+
+@lru_cache(maxsize=4)
+def head(millis: int) -> str:
+    """What the ids of that Unix time (milliseconds) begin with: thousands of messages come in a second."""
+    stamp = millis & 0xFFFF_FFFF_FFFF
+    return f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7"
+
+
+def tails(count: int, getrandbits: Callable[[int], int]) -> list[str]:
+    """What stands after the ``head`` of so many ids."""
     chance = f"{getrandbits(4 * _ID_DIGITS * count):0{_ID_DIGITS * count}x}"
     return [
-        f"{head}{chance[n : n + 3]}-{_VARIANT[chance[n + 3]]}{chance[n + 4 : n + 7]}-{chance[n + 7 : n + 19]}"
+        f"{chance[n : n + 3]}-{_VARIANT[chance[n + 3]]}{chance[n + 4 : n + 7]}-{chance[n + 7 : n + 19]}"
         for n in range(0, _ID_DIGITS * count, _ID_DIGITS)
     ]
 

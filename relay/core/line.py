@@ -40,7 +40,8 @@ def launch(line: Line, place: int, message: Message) -> Entry:
     What ``Line.accept`` and ``Line.fly`` come to then.
     """
     size = len(message.payload)
-    entry = Entry(place, message.id, size, message, ONCE, message.expires_at, Phase.FLYING, publisher=message.publisher)
+    expires_at, publisher = message.expires_at, message.publisher
+    entry = Entry(place, message.id, size, message, ONCE, expires_at, Phase.FLYING, sends=1, publisher=publisher)
     line.entries[entry.id] = entry
     line.flying += 1
     return entry

@@ -41,7 +41,8 @@ def launched(line: Line, places: Sequence[int], messages: Sequence[Message]) -> 
     entries = []
     for place, item in zip(places, messages, strict=True):
         size = len(item.payload)
-        entry = Entry(place, item.id, size, item, ONCE, item.expires_at, Phase.FLYING, publisher=item.publisher)
+        expires_at, publisher = item.expires_at, item.publisher
+        entry = Entry(place, item.id, size, item, ONCE, expires_at, Phase.FLYING, sends=1, publisher=publisher)
         line.entries[item.id] = entry
         entries.append(entry)
     line.flying += len(entries)

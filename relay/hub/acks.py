@@ -48,7 +48,7 @@ class Waiter(msgspec.Struct, eq=False):
     urgent: bool = False  #: now or never: it is sent although its time to live is over
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
     over: Woken | None = None  #: while it waits: a Deferred, or what stands for one
-    followers: list[Waiter] = msgspec.field(default_factory=list)  #: repeats of the same POST
+    followers: tuple[Waiter, ...] = ()  #: repeats of the same POST
 
     def ran_out(self, _result: object, _seconds: float) -> Reason:
         """A wait that ran out is an answer, not an error."""
@@ -124,7 +124,7 @@ class AckTable:
         if waiter is None:
             return None
         reader.id = id
-        waiter.followers.append(follower := Waiter(id, reader))
+        waiter.followers += (follower := Waiter(id, reader),)
         return follower
 
     def wait(self, waiter: Waiter, seconds: float) -> Deferred[Reason | None]:
@@ -154,9 +154,12 @@ class AckTable:
 
     def end(self, id: str, ending: Ending) -> None:
         """The message ended."""
-        if (waiter := self._waiters.get(id)) is not None:
+        waiter = self._waiters.get(id)
+        if waiter is not None:
             waiter.ending = waiter.ending or ending
-            _wake(waiter, None)
+            over, waiter.over = waiter.over, None
+            if over is not None:
+                over.callback(None)
 
     def is_known(self, id: str, known: Known) -> None:
         """The message is gone: its idempotency key names another one."""

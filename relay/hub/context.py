@@ -50,7 +50,7 @@ class Context:
 
     screen: Screen | None = None  #: filters before a message is sent, if there are any
 
-    chances: list[int] = field(default_factory=list)  #: of ids to come
+    tails: list[str] = field(default_factory=list)  #: of ids to come
 
     def next_place(self) -> int:
         """A place in the order: higher than any before."""
@@ -63,10 +63,11 @@ class Context:
         self.last_place += count
         return range(first, first + count)
 
-    def message_id(self) -> str:
-        if not self.chances:
-            self.chances = ids.chances(self.random.getrandbits(ids.CHANCE_BITS * CHANCES), CHANCES)
-        return ids.message_id(self.wall(), self.chances.pop())
+    def message_id(self, now: float) -> str:
+        """The id of a message of Unix time ``now``."""
+        if not self.tails:
+            self.tails = ids.tails(CHANCES, self.random.getrandbits)
+        return ids.head(int(now * 1000)) + self.tails.pop()
 
     def message_ids(self, count: int, now: float) -> list[str]:
         """So many at once, of Unix time ``now``."""

@@ -180,7 +180,8 @@ class Delivery:
     def _finish(self, flight: Direct, why: Reason | None) -> Deferred[Outcome]:
         """The rest of what was sent directly, and of which there is more to do than to wait for its ACK."""
         agent = flight.courier.agent
-        outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, agent, flight.reader))
+        outcome: Deferred[Outcome] = Deferred(partial(self._hung_up, agent, flight.own_reader()))
+        flight.courier.set_alarm()
         post = Post(self._context, flight.courier, flight.message, flight.submission)
         post.take_over(flight.entry, flight, why, partial(self._tell, agent, partial(_answer, outcome)))
         return outcome
@@ -194,7 +195,8 @@ class Delivery:
             Deferred.fromCoroutine(work).addBoth(tell)
             return
         self._room.claim(submission)
-        message = make_message(submission, context.message_id(), context.wall(), context.limits)
+        now = context.wall()
+        message = make_message(submission, context.message_id(now), now, context.limits)
         Post(context, couriers.of(submission.agent), message, submission).accept(reader, line=line).answer(tell)
 
     def _goes_directly(self, courier: Courier, submission: Submission, line: bool) -> bool:
@@ -202,7 +204,7 @@ class Delivery:
         size = len(submission.payload)
         if not is_plain(submission) or (line and courier.silence.mute) or not is_free(courier, size):
             return False
-        return not self._room.lacks(submission)
+        return self._room.limit(courier.agent, size, courier.held_count, courier.held_bytes) is None
 
     def _check(self) -> None:
         if self._context.draining:

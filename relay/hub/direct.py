@@ -8,7 +8,7 @@ it leads to the same answers as the long way, in a third of the time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -26,6 +26,8 @@ from relay.hub.post import make_message
 #: Does what is left to do where no ACK came, and says what became of it.
 Finish = Callable[["Direct", Reason | None], Deferred[Outcome]]
 
+#: Who reads an answer, and has not hung up: nearly all of them.
+SOMEBODY: Final = Reader()
 
 D = TypeVar("D", bound="Direct")
 
@@ -45,11 +47,11 @@ def is_plain(submission: Submission) -> bool:
 class Direct(Waiter, eq=False, kw_only=True):
     """A message that was sent directly, and the POST that waits for its ACK."""
 
-    context: Context
     courier: Courier
     submission: Submission
     entry: Entry
     message: Message
+    sent_at: float  #: on the clock of its session's redelivery
     until: float  #: when it is waited for no longer, in seconds of the clock
     finish: Finish
 
@@ -68,25 +70,33 @@ class Direct(Waiter, eq=False, kw_only=True):
 
     def _wait(self, seconds: float, over: Deferred[Any]) -> Deferred[Any]:
         self.over = over
-        patience = cast(IReactorTime, self.context.patience)  # as much of one as ``addTimeout`` asks for
+        patience = cast(IReactorTime, self.courier.context.patience)  # as much of one as ``addTimeout`` asks for
         return over.addTimeout(seconds, patience, onTimeoutCancel=self.ran_out)
 
     def _hung_up(self, _over: object) -> None:
-        self.reader.gone = True
-        if self.context.draining:
+        self.own_reader().gone = True
+        if self.courier.context.draining:
             self.courier.acks.give_up_forsaken(Reason.DRAINING, self.id)
+
+    def own_reader(self) -> Reader:
+        """Who reads its answer, by itself from now on: until then all stand for each other."""
+        if self.reader is SOMEBODY:
+            self.reader = Reader(id=self.id)
+        return self.reader
 
     def decided(self, why: Reason | Failure | None) -> Outcome | Deferred[Outcome]:
         """What became of it, when waiting is over. Raises Problem."""
         courier, ending = self.courier, self.ending
         if ending is not None and ending.status is Status.DELIVERED:
             courier.acks.answered(self)
-            if courier.outlet is not None:
-                courier.outlet.redelivery.unwatched(self.id, courier.outlet.flow_time)
-            return Outcome(self.id, courier.agent, "delivered", self.attempts, reply=ending.reply)
+            if (outlet := courier.outlet) is not None and outlet.redelivery.held:
+                outlet.redelivery.unwatched(self.id, outlet.flow_time)
+            return Outcome(self.id, courier.agent, "delivered", self.attempts, None, True, ending.reply)
         if isinstance(why, Failure):  # it was cancelled, and is still waited for: the end of that wait is the store
-            left = max(0.0, self.until - self.context.clock.seconds())
+            left = max(0.0, self.until - courier.context.clock.seconds())
             return self._wait(left, Deferred()).addBoth(self.decided)
+        if courier.outlet is not None:
+            courier.outlet.redelivery.resume(self.entry, self.sent_at, courier.outlet.flow_time())
         return self.finish(self, why)
 
 
@@ -116,39 +126,32 @@ def send(
 
     ``finish`` sees to the rest if no ACK comes. ``make`` makes a Direct of it.
     """
-    message = make_message(submission, context.message_id(), context.wall(), context.limits)
+    outlet, now, clock = courier.outlet, context.wall(), context.clock.seconds()
+    assert outlet is not None
+    message = make_message(submission, context.message_id(now), now, context.limits)
     entry = launch(courier.line, context.next_place(), message)
     direct = make(
         id=message.id,
-        reader=Reader(id=message.id),
+        reader=Reader(id=message.id) if line else SOMEBODY,
+        attempts=1,
         line=line,
-        context=context,
         courier=courier,
         submission=submission,
         entry=entry,
         message=message,
-        until=context.clock.seconds() + submission.wait,
+        sent_at=outlet.flow.time(clock),
+        until=clock + submission.wait,
         finish=finish,
     )
     courier.acks.add(direct)
     if line:
         courier.silence.watch()
-    _send(courier, entry, message)
-    return direct
-
-
-def _send(courier: Courier, entry: Entry, message: Message) -> None:
-    outlet = courier.outlet
-    assert outlet is not None
     courier.hold(1, entry.size)
-    chronicle = courier.context.chronicle
     if outlet.send(message, 1, queued=False):
-        entry.sends = 1
-        courier.acks.sent(entry.id, 1)
-        outlet.redelivery.start(entry, outlet.flow_time())
-        chronicle.launched(courier.agent, entry, outlet.session, message.created_at)
-        courier.set_alarm()
+        # What is waited for is not sent again: its redelivery clock need not run before that is over.
+        context.chronicle.launched(courier.agent, entry, outlet.session, now)
     else:
-        chronicle.note(courier.agent, entry, "accepted")
-        entry.trials = NEVER
+        context.chronicle.note(courier.agent, entry, "accepted")
+        direct.attempts, entry.sends, entry.trials = 0, 0, NEVER
         courier.end(entry, Status.REJECTED, "too-large-for-agent")
+    return direct

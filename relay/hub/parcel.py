@@ -85,8 +85,8 @@ class Parcel:
 
     def add(self, submission: Submission, index: int = 0) -> None:
         """It takes its place in its agent's order, behind all that came before."""
-        context = self._context
-        message = make_message(submission, context.message_id(), self._look_at_time(), context.limits)
+        context, now = self._context, self._look_at_time()
+        message = make_message(submission, context.message_id(now), now, context.limits)
         self._puts.append(Put(Record(context.next_place(), message), self._timeline))
         self._lines.append((index, submission))
         self._went(message.agent, 1, len(message.payload))

@@ -33,17 +33,17 @@ def make_message(submission: Submission, id: str, now: float, limits: Limits) ->
     """The message that was submitted, as it is accepted at Unix time ``now``."""
     ttl = limits.ttl if submission.ttl is None else min(submission.ttl, limits.ttl_max)
     return Message(
-        id=id,
-        agent=submission.agent,
-        payload=submission.payload,
-        content_type=submission.content_type,
-        form=submission.form,
-        created_at=now,
-        expires_at=now + ttl,
-        headers=submission.headers,
-        topic=submission.topic,
-        publisher=submission.publisher,
-        callback=submission.callback,
+        id,
+        submission.agent,
+        submission.payload,
+        submission.content_type,
+        submission.form,
+        now,
+        now + ttl,
+        submission.headers,
+        submission.topic,
+        submission.publisher,
+        submission.callback,
     )
 
 

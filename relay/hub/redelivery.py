@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from math import ceil
 from typing import Final
 
 from relay.core import policy
@@ -16,7 +17,7 @@ HURRIED: Final = 100  #: of what found no room, each time that there is some
 class Redelivery:
     """When each message in flight is due again, on the session's flow clock: it stands still while bytes wait."""
 
-    __slots__ = ("_held", "_roomless", "_timed", "_watched", "ack_wait", "news", "soonest")
+    __slots__ = ("_roomless", "_timed", "_watched", "ack_wait", "held", "news", "soonest")
 
     def __init__(self, ack_wait: float, watched: Callable[[str], bool]) -> None:
         self.ack_wait = ack_wait
@@ -24,7 +25,7 @@ class Redelivery:
         self.news = False  #: is there something that the alarm may not have been set for?
         self._watched = watched
         self._timed: Delays[Entry] = Delays()
-        self._held: dict[str, Entry] = {}
+        self.held: dict[str, Entry] = {}  #: was due, and is not sent again while its POST waits
         self._roomless: dict[str, Entry] = {}
 
     def start(self, entry: Entry, flow: float) -> None:
@@ -63,9 +64,20 @@ class Redelivery:
             self._timed.take(entry, entry.pause)
             entry.pause = None
 
+    def resume(self, entry: Entry, sent: float, flow: float) -> None:
+        """Its POST waits no longer for its ACK. Its clock was not started while it did, and it was sent at ``sent``."""
+        if entry.phase is not Phase.FLYING or entry.pause is not None or entry.id in self.held or self.ack_wait <= 0:
+            return
+        left = sent + self.ack_wait - flow
+        if left > 0:
+            # In tenths of a second: what waits by the same queue must have been put there in the order of its time.
+            self._time(entry, flow, ceil(left * 10 - 1e-6) / 10)
+        else:
+            self.held[entry.id] = entry
+
     def unwatched(self, id: str, flow_time: Callable[[], float]) -> None:
         """The POST that waited for it was answered: if it was due meanwhile, it is due now."""
-        entry = self._held.pop(id, None) if self._held else None
+        entry = self.held.pop(id, None) if self.held else None
         if entry is not None and entry.phase is Phase.FLYING and entry.pause is None:
             self._time(entry, flow_time(), 0.0)
 
@@ -92,7 +104,7 @@ class Redelivery:
             if entry.phase is not Phase.FLYING:
                 continue
             if self._watched(entry.id):
-                self._held[entry.id] = entry
+                self.held[entry.id] = entry
             else:
                 due.append(entry)
         return due

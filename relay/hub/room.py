@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from relay.core.model import Submission
 from relay.core.problems import Problem
@@ -11,6 +12,8 @@ from relay.hub.couriers import Couriers
 from relay.hub.overflow import Overflow
 
 FULL_RETRY = 30  #: seconds, ``Retry-After`` of a full queue
+
+OF_ALL: Final = ("total_count", "total_bytes")  #: limits of all queues together
 
 
 class Room:
@@ -25,17 +28,36 @@ class Room:
     def claim(self, submission: Submission) -> None:
         """Let the message in, the oldest of its queue making room for it where they may. Raises Problem."""
         agent, size, overflow = submission.agent, len(submission.payload), self._overflow
-        lack = self._lack_in_all(size)
-        if lack is None:
-            lack = self._lack_in_queue(agent, size)
-            if lack is None or (overflow is not None and overflow.makes_room(agent, size)):
-                return
-        raise lack
+        count, held = self._couriers.held(agent)
+        limit = self.limit(agent, size, count, held)
+        if limit is None:
+            return
+        if limit in OF_ALL:
+            raise Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY, limit=limit)
+        if overflow is None or not overflow.makes_room(agent, size):
+            limits, depth = self._context.limits, self._context.ledger.depth(agent)
+            detail = f"{count + depth.count} messages and {held + depth.bytes} bytes are queued for this agent; "
+            detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
+            raise Problem("queue-full", detail, retry_after=FULL_RETRY, limit=limit)
 
     def lacks(self, submission: Submission) -> bool:
         """Would something have to give way to it, or it be refused? Nothing is changed by asking."""
-        size = len(submission.payload)
-        return self._lack_in_all(size) is not None or self._lack_in_queue(submission.agent, size) is not None
+        agent = submission.agent
+        return self.limit(agent, len(submission.payload), *self._couriers.held(agent)) is not None
+
+    def limit(self, agent: str, size: int, count: int, held: int) -> str | None:
+        """The limit that one more message of ``size`` bytes would pass, where ``Couriers.held`` gives these two."""
+        context, limits = self._context, self._context.limits
+        total, depth = context.ledger.total, context.ledger.depth(agent)
+        if total.count >= limits.total_count:
+            return "total_count"
+        if total.bytes + context.pressure.held + size > limits.total_bytes:
+            return "total_bytes"
+        if depth.count + count >= limits.queue_count:
+            return "queue_count"
+        if depth.bytes + held + size > limits.queue_bytes:
+            return "queue_bytes"
+        return None
 
     def holds(self, shares: Mapping[str, Sequence[int]]) -> bool:
         """Is there room for all of these messages at once? They are given by agent, as their payloads' sizes."""
@@ -46,23 +68,7 @@ class Room:
                 return False
             if depth.bytes + held + sum(sizes) > limits.queue_bytes:
                 return False
-        return self._lack_in_all(sum(map(sum, shares.values()))) is None
-
-    def _lack_in_all(self, size: int) -> Problem | None:
-        context, limits = self._context, self._context.limits
-        total = context.ledger.total
-        if total.count < limits.total_count and total.bytes + context.pressure.held + size <= limits.total_bytes:
-            return None
-        limit = "total_count" if total.count >= limits.total_count else "total_bytes"
-        return Problem("queue-full", "the relay's queues are full", retry_after=FULL_RETRY, limit=limit)
-
-    def _lack_in_queue(self, agent: str, size: int) -> Problem | None:
-        limits, depth = self._context.limits, self._context.ledger.depth(agent)
-        count, held = self._couriers.held(agent)
-        count, held = count + depth.count, held + depth.bytes
-        if count < limits.queue_count and held + size <= limits.queue_bytes:
-            return None
-        detail = f"{count} messages and {held} bytes are queued for this agent; "
-        detail += f"allowed are {limits.queue_count} and {limits.queue_bytes}"
-        limit = "queue_count" if count >= limits.queue_count else "queue_bytes"
-        return Problem("queue-full", detail, retry_after=FULL_RETRY, limit=limit)
+        size, total = sum(map(sum, shares.values())), ledger.total
+        if total.count >= limits.total_count:
+            return False
+        return total.bytes + self._context.pressure.held + size <= limits.total_bytes

@@ -131,7 +131,7 @@ class Volleys:
     def _fire(self, courier: Courier, share: Sequence[tuple[int, Submission]]) -> None:
         context, outlet = self._context, courier.outlet
         assert outlet is not None
-        now, until = context.wall(), context.clock.seconds()
+        now, clock = context.wall(), context.clock.seconds()
         ids, places = context.message_ids(len(share), now), context.next_places(len(share))
         messages = [make_message(each, id, now, context.limits) for id, (_, each) in zip(ids, share, strict=True)]
         entries = run.launched(courier.line, places, messages)
@@ -142,12 +142,12 @@ class Volleys:
                 reader=Reader(id=entry.id),
                 attempts=1,
                 line=True,
-                context=context,
                 courier=courier,
                 submission=submission,
                 entry=entry,
                 message=message,
-                until=until + submission.wait,
+                sent_at=outlet.flow.time(clock),
+                until=clock + submission.wait,
                 finish=self._finish,
                 index=index,
                 volley=self._volley(submission.wait),
@@ -157,8 +157,6 @@ class Volleys:
         courier.acks.add_all(shots)
         courier.silence.watch()
         outlet.gather([outlet.frame(message, 1, queued=False) for message in messages])
-        for entry in entries:
-            entry.sends = 1
         outlet.redelivery.start_all(entries, outlet.flow_time())
         context.chronicle.launched_all(courier.agent, entries, outlet.session, now)
         courier.set_alarm()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core import ids, posting
+from relay.core import posting
 from relay.core.json import NotJson, check
 from relay.core.limits import Limits
 from relay.core.model import Form, Submission
@@ -64,11 +64,6 @@ def test_a_line_with_something_in_it_that_is_not_json_is_refused(value: bytes, n
 @pytest.mark.parametrize("line", [b'{"ref":"r-1"}', b'{"\\u0072ef":"r-1"}', b'{"r\\u0065f" : "r-1"}'])
 def test_a_ref_is_found_however_its_name_is_written(line: bytes) -> None:
     assert posting.ref_of(line) == "r-1"
-
-
-def test_chances_are_cut_out_of_random_bits_one_after_the_other() -> None:
-    first, second = 3 << 70 | 1, 5 << 60 | 2
-    assert ids.chances(second << ids.CHANCE_BITS | first, 2) == [first, second]
 
 
 @pytest.mark.parametrize("content_type", ["", "nonsense", "text/", "a/b; c", "text/plain\x7f"])

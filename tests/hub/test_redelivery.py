@@ -68,6 +68,48 @@ def test_nothing_is_sent_again_while_a_post_waits_for_it() -> None:
     assert agent.messages() == [1]
 
 
+def test_what_a_post_waited_for_in_vain_is_sent_again_by_the_clock_that_began_when_it_was_sent() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    answers = [floor.post(wait=wait) for wait in (4, 7, 2.5)]
+    assert agent.messages() == [1, 2, 3]
+    floor.pass_time(9, step=0.5)
+    assert [answer.said for answer in answers] == ["queued:silent"] * 3
+    agent.conversation.heard()
+    assert agent.messages() == []
+    floor.pass_time(1, step=0.5)
+    assert sorted(agent.messages()) == [1, 2, 3]
+
+
+def test_a_turn_that_was_late_makes_a_redelivery_a_tenth_of_a_second_later_at_most() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    floor.post(wait=4)
+    agent.messages()
+    floor.clock.advance(4.0123)  # all at once: the wait is found to be over too late
+    agent.conversation.heard()
+    floor.clock.advance(5.98)
+    assert agent.messages() == []
+    floor.clock.advance(0.1)
+    assert agent.messages() == [1]
+
+
+def test_a_clock_that_stood_still_while_a_post_waited_stood_still_for_its_message() -> None:
+    floor = Floor()
+    agent = floor.agent().register(ack_wait=10)
+    floor.post(wait=5)
+    agent.wire.stalled, agent.wire.waiting = True, 10
+    floor.post(wait=0)
+    floor.pass_time(3)
+    agent.wire.stalled = False
+    agent.wire.take()
+    floor.pass_time(7)
+    agent.conversation.heard()
+    assert agent.messages() == [1, 2]
+    floor.pass_time(4)
+    assert sorted(agent.messages()) == [1, 2]
+
+
 def test_progress_starts_the_clock_afresh() -> None:
     floor = Floor()
     agent = floor.agent().register(ack_wait=10)
