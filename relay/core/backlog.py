@@ -18,34 +18,34 @@ UNKNOWN_SIZE = 64 * 1024  #: what a resting message counts of which only the pla
 class Resting:
     """The messages that are not sent before their time, the earliest first, and in order where times are equal."""
 
-    __slots__ = ("_heap", "_pushed")
+    __slots__ = ("_pushed", "waiting")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, int, Entry]] = []
+        self.waiting: list[tuple[float, int, int, Entry]] = []  #: a heap
         self._pushed = 0
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self.waiting)
 
     def clear(self) -> None:
-        self._heap.clear()
+        self.waiting.clear()
 
     def push(self, entry: Entry) -> None:
         self._pushed += 1
-        heapq.heappush(self._heap, (entry.trials.not_before, entry.place, self._pushed, entry))
+        heapq.heappush(self.waiting, (entry.trials.not_before, entry.place, self._pushed, entry))
 
     def due_at(self) -> float | None:
         """When the next one may be sent (Unix time)."""
-        while self._heap and not _still(self._heap[0]):
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        while self.waiting and not _still(self.waiting[0]):
+            heapq.heappop(self.waiting)
+        return self.waiting[0][0] if self.waiting else None
 
     def due(self, now: float) -> tuple[str, ...]:
         """Take out the ids of those whose time has come: a page of them."""
         due: list[str] = []
         size = 0
-        while len(due) < RECALL_COUNT and size < RECALL_BYTES and self._heap and self._heap[0][0] <= now:
-            item = heapq.heappop(self._heap)
+        while len(due) < RECALL_COUNT and size < RECALL_BYTES and self.waiting and self.waiting[0][0] <= now:
+            item = heapq.heappop(self.waiting)
             if _still(item):
                 due.append(item[3].id)
                 size += item[3].size or UNKNOWN_SIZE
@@ -101,7 +101,7 @@ class Backlog:
     @property
     def quiet(self) -> bool:
         """Is there nothing to be sent or read, nor will be when its time comes?"""
-        return not (self._ready or self._recalled or self.resting or self._cursor + 1 < self._floor)
+        return not (self._ready or self._recalled or self.resting.waiting or self._cursor + 1 < self._floor)
 
     def begin(self, floor: int, queued: bool) -> None:
         """A session begins: read from the start as far as ``floor``, or nothing where nothing is ``queued``."""

@@ -47,6 +47,13 @@ def launch(line: Line, place: int, message: Message) -> Entry:
     return entry
 
 
+def land(line: Line, entry: Entry) -> None:
+    """It was flying, and has ended, and the store never knew of it. What ``Line.end`` and ``Line.forget`` come to."""
+    line.flying -= 1
+    entry.phase, entry.message = Phase.ENDED, None
+    line.backlog.forget(entry)
+
+
 class Line:
     """The order of one agent. ``next`` is asked until it says None; every other call may make it say more."""
 

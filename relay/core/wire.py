@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -119,7 +120,9 @@ _kinds: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "ping": msgspec.json.Decoder(Ping),
     "publish": msgspec.json.Decoder(Publish),
 }
-_ACK: Final = b'{"type":"ack",'  #: how nearly every frame begins
+_ACK: Final = b'{"type":"ack",'  #: how nearly every frame begins …
+#: … and what it is as a whole, with the blanks that some libraries write.
+_PLAIN_ACK: Final = re.compile(rb'\{"type": ?"ack", ?"id": ?"([0-9a-f-]{36})"\}')
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -140,6 +143,12 @@ def parse(data: bytes) -> tuple[str, Frame]:
     if complaint:
         raise BadFrame("invalid-frame", complaint, kind)
     return kind, frame
+
+
+def acknowledged(data: bytes) -> str | None:
+    """The id in a frame that says nothing but that this one message is processed; None: ``parse`` it."""
+    plain = _PLAIN_ACK.fullmatch(data)
+    return None if plain is None else plain[1].decode("ascii")
 
 
 def _check_depth(data: bytes) -> None:
@@ -205,8 +214,7 @@ def _registration_complaint(frame: Register) -> str:
 
 def stamp(at: float) -> str:
     """A Unix time (seconds) as RFC 3339 in UTC with milliseconds."""
-    millis = int(at * 1000)
-    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z"
+    return _stamped(at).decode()
 
 
 @lru_cache(maxsize=64)
@@ -215,10 +223,14 @@ def _second(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-@lru_cache(maxsize=64)
 def _stamped(at: float) -> bytes:
-    # Those which came in one batch have the same times; one that is sent when it comes shares them with nobody.
-    return stamp(at).encode()
+    return _millisecond(int(at * 1000))
+
+
+@lru_cache(maxsize=256)
+def _millisecond(millis: int) -> bytes:
+    # Thousands of messages a second share their times, and those which came in one batch do.
+    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z".encode()
 
 
 def encode(kind: str, **fields: Any) -> bytes:
@@ -291,7 +303,10 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, pub
     With ``raw`` every payload is base64 of the bytes received. With ``publisher`` it says who handed the message in,
     which is for agents within the relay's own process alone.
     """
-    payload, encoding = (_base64(item.payload), True) if raw else in_frame(item)
+    if item.form is Form.JSON and not raw:
+        payload, encoding = item.payload, False
+    else:
+        payload, encoding = (_base64(item.payload), True) if raw else in_frame(item)
     return _MESSAGE % (
         item.id.encode(),
         payload,
@@ -299,9 +314,9 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, pub
         b',"encoding":"base64"' if encoding else b"",
         b"true" if queued else b"false",
         attempt,
-        _stamped(item.created_at) if queued else stamp(item.created_at).encode(),
-        _stamped(item.expires_at) if queued else stamp(item.expires_at).encode(),
-        _extras(item, publisher),
+        _stamped(item.created_at),
+        _stamped(item.expires_at),
+        _extras(item, publisher) if publisher or item.topic is not None or item.headers else b"",
     )
 
 

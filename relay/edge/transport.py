@@ -64,12 +64,13 @@ class AgentWire:
         return False if self._protocol is _GONE else None
 
     def send(self, *frames: bytes) -> None:
-        if not self._open():
+        protocol = self._protocol
+        if protocol.state != WebSocketProtocol.STATE_OPEN:
             return
         if len(frames) == 1:
-            self._protocol.sendData(_head_of(len(frames[0])) + frames[0])
+            protocol.sendData(_head_of(len(frames[0])) + frames[0])
         else:
-            self._protocol.sendData(b"".join([piece for frame in frames for piece in (_head_of(len(frame)), frame)]))
+            protocol.sendData(b"".join([piece for frame in frames for piece in (_head_of(len(frame)), frame)]))
 
     def ping(self) -> None:
         if self._open():
@@ -177,6 +178,8 @@ def write_now(transport: Any, data: bytes) -> None:
         and not (transport._writeDisconnecting or getattr(transport, "_aborting", False))
     ):
         taken = transport.writeSomeData(data)
+        if taken == len(data):
+            return
         if isinstance(taken, int):
             data = data[max(taken, 0) :]
     if data:

@@ -23,7 +23,7 @@ def acknowledge(
     ``confirm`` is called once all of it is durable, with the ids that were known and those that were not.
     """
     tally = None if confirm is None else Tally(ids, confirm)
-    courier.silence.broken()
+    courier.silence.broken(courier.context.clock.seconds())
     if len(ids) == 1:
         _acknowledge(courier, ids[0], reply, nothing if tally is None else tally.about(ids[0]))
     else:
@@ -32,9 +32,9 @@ def acknowledge(
     courier.pump()
 
 
-def acknowledge_one(courier: Courier, id: str) -> None:
-    """The same for one message, where nothing was said but that."""
-    courier.silence.broken()
+def acknowledge_one(courier: Courier, id: str, now: float) -> None:
+    """The same for one message, where nothing was said but that, ``now`` in seconds of the clock."""
+    courier.silence.broken(now)
     _acknowledge(courier, id, None, nothing)
     courier.pump()
 
@@ -50,7 +50,7 @@ def _acknowledge_all(courier: Courier, ids: Sequence[str], reply: bytes | None, 
         if entry is not None and ends.may_end_together(entry):
             plain.append(entry)
             thens.append(then)
-        elif entry is not None and ends.is_only_held(entry):
+        elif entry is not None and ends.only_held(entry) is not None:
             held.append(entry)
             held_thens.append(then)
         else:
@@ -66,18 +66,17 @@ def _acknowledge_all(courier: Courier, ids: Sequence[str], reply: bytes | None, 
 
 def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:
     entry = courier.line.entries.get(id)
-    if entry is None or entry.unproved:
-        _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
-    elif (message := entry.message) is not None and ends.is_only_held(entry):
+    message = None if entry is None else ends.only_held(entry)
+    if entry is not None and message is not None:  # as nearly always
         ends.deliver_one(courier, entry, message, reply, then)
-        if courier.outlet is not None:
-            courier.outlet.widen()
+    elif entry is None or entry.unproved:
+        return _end_unseen(courier, id, Status.DELIVERED, reply=reply, then=then)
     elif entry.phase is Phase.ENDED:
-        _acknowledge_what_ended(courier, id, reply, then)
+        return _acknowledge_what_ended(courier, id, reply, then)
     else:  # it may even wait for its first send: a repeat with its key, of what an earlier session sent
         courier.end(entry, Status.DELIVERED, reply=reply, then=then)
-        if courier.outlet is not None:
-            courier.outlet.widen()
+    if courier.outlet is not None:
+        courier.outlet.widen()
 
 
 def _acknowledge_what_ended(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:

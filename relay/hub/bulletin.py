@@ -31,11 +31,19 @@ class Bulletin:
 
     def tell(self, event: str, agent: str, **fields: Any) -> None:
         """Something happened."""
-        self._keep(Notice(self.number + 1, event, agent, self._wall(), fields))
+        self.number += 1
+        notice = Notice(self.number, event, agent, self._wall(), fields)
+        self._notices.append(notice)
+        if self._subscribers:
+            self._pass_on(notice)
 
     def add(self, name: str, agent: str, at: float, id: str, detail: str | None) -> None:
         """``message.name`` happened to a message at that Unix time."""
-        self._keep((name, agent, at, id, detail))
+        step = (name, agent, at, id, detail)
+        self.number += 1
+        self._notices.append(step)
+        if self._subscribers:
+            self._pass_on(_notice(self.number, step))
 
     def add_two(self, first: str, second: str, agent: str, at: float, id: str) -> None:
         """Both happened to a message at that Unix time, one after the other."""
@@ -54,12 +62,6 @@ class Bulletin:
             return
         self.number += len(messages)
         self._notices.extend([(name, agent, at, id, None) for agent, id in messages])
-
-    def _keep(self, kept: Notice | _Step) -> None:
-        self.number += 1
-        self._notices.append(kept)
-        if self._subscribers:
-            self._pass_on(_notice(self.number, kept))
 
     def _pass_on(self, notice: Notice | None) -> None:
         for subscriber in list(self._subscribers):

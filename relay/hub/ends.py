@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.core import run
 from relay.core.entry import Entry, Phase, Saved
+from relay.core.line import land
 from relay.core.model import DEAD_LETTERS, End, Message, Status
 from relay.hub import saving
 from relay.hub.acks import Ending
@@ -101,15 +102,19 @@ def may_end_together(entry: Entry) -> bool:
     return entry.phase is Phase.FLYING and entry.saved is Saved.YES and entry.size > 0
 
 
+def only_held(entry: Entry) -> Message | None:
+    """The message of what is in flight, and only in memory."""
+    return entry.message if entry.phase is Phase.FLYING and entry.saved is Saved.NO else None
+
+
 def deliver_one(courier: Courier, entry: Entry, message: Message, reply: bytes | None, then: Then) -> None:
-    """One that ``is_only_held`` is delivered, as nearly all are: what ``end`` comes to then."""
+    """One that is ``only_held`` is delivered, as nearly all are: what ``end`` comes to then."""
     outlet = courier.outlet
-    courier.line.end(entry)
-    if outlet is not None:
+    if outlet is not None and entry.pause is not None:
         outlet.redelivery.stop(entry)
+    land(courier.line, entry)
     courier.hold(-1, -entry.size)
     courier.context.chronicle.landed(courier.agent, entry, message, None if outlet is None else outlet.session, reply)
-    courier.line.forget(entry)
     if then is not nothing:
         then(True)
     courier.acks.end(entry.id, DELIVERED if reply is None else Ending(Status.DELIVERED, "", reply))
@@ -135,13 +140,8 @@ def deliver_all(courier: Courier, entries: Sequence[Entry], reply: bytes | None,
         courier.acks.end(entry.id, ending)
 
 
-def is_only_held(entry: Entry) -> bool:
-    """Is it in flight, and only in memory?"""
-    return entry.phase is Phase.FLYING and entry.saved is Saved.NO and entry.message is not None
-
-
 def deliver_held(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
-    """The same for several that are ``is_only_held``: they are durable nowhere, and are remembered for a while."""
+    """The same for several that are ``only_held``: they are durable nowhere, and are remembered for a while."""
     pairs = [(entry, entry.message) for entry in entries if entry.message is not None]
     _landed(courier, entries)
     courier.hold(-len(entries), -sum([entry.size for entry in entries]))

@@ -54,9 +54,6 @@ def _about_messages(session: AgentSession, courier: Courier, frame: Frame) -> No
 
 
 def _acknowledge(session: AgentSession, courier: Courier, frame: Ack) -> None:
-    if frame.id is not None and frame.reply is msgspec.UNSET and not frame.confirm:  # as nearly always
-        answers.acknowledge_one(courier, frame.id)
-        return
     reply = None if frame.reply is msgspec.UNSET else bytes(frame.reply)
     most = session.context.limits.reply
     if reply is not None and len(reply) > most:

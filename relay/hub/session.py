@@ -15,7 +15,7 @@ from relay.core.model import Outcome
 from relay.core.ports import AgentTransport
 from relay.core.session import WAITING, Act, Close, State, act, broke, closed_by
 from relay.core.wire import BadFrame, Register
-from relay.hub import frames, resend
+from relay.hub import answers, frames, resend
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.delivery import Delivery
@@ -95,6 +95,9 @@ class AgentSession:
             self.context.counters.reached("frames")
             detail = f"there may be {self._pace.rate:g} frames a second; this one had no effect"
             self.complain("rate-limited", detail, **wire.about(frame))
+            return
+        if self.state is State.LIVE and self.agent and (id := wire.acknowledged(frame)) is not None:
+            answers.acknowledge_one(self.couriers.of(self.agent), id, self.heard_at)  # as nearly always
             return
         try:
             kind, parsed = wire.parse(frame)

@@ -27,9 +27,9 @@ class Silence:
         """Is it being looked whether the agent acknowledges something?"""
         return self._timer is not None
 
-    def broken(self) -> None:
-        """The agent acknowledged something."""
-        self._broken_at, self.mute = self._clock.seconds(), False
+    def broken(self, now: float) -> None:
+        """The agent acknowledged something, ``now`` in seconds of the clock."""
+        self._broken_at, self.mute = now, False
 
     def watch(self) -> None:
         """A line was accepted: are there so many undecided that the agent's silence matters?"""

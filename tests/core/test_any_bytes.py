@@ -52,6 +52,33 @@ def spoiled(draw: st.DrawFn) -> bytes:
     return spoil(data, chance) if chance.random() < 0.7 else data
 
 
+ID = "0197fd0b-2f5a-7a31-9c0e-9f6a2b1c3d4e"
+PLAIN = [b'{"type":"ack","id":"%b"}' % ID.encode(), json.dumps({"type": "ack", "id": ID}).encode()]
+
+
+@given(st.sampled_from(PLAIN), st.integers(0, 2**64 - 1), st.booleans())
+def test_an_ack_that_is_known_by_its_looks_is_what_it_would_be_read_as(plain: bytes, seed: int, sound: bool) -> None:
+    data = plain if sound else spoil(plain, Random(seed))
+    id = wire.acknowledged(data)
+    assert not sound or id == ID
+    if id is not None:
+        assert wire.parse(data) == ("ack", wire.Ack(id))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"type":"ack","id":"%b","confirm":true}' % ID.encode(),
+        b'{"type":"ack","id":"%b","reply":1}' % ID.encode(),
+        b'{"type":"ack","ids":["%b"]}' % ID.encode(),
+        b'{"type":"nack","id":"%b"}' % ID.encode(),
+        b'{"type":"ack","id":"m"}',
+    ],
+)
+def test_what_says_more_than_one_id_is_no_plain_ack(frame: bytes) -> None:
+    assert wire.acknowledged(frame) is None
+
+
 @given(spoiled())
 def test_a_frame_is_read_or_refused(data: bytes) -> None:
     try:
