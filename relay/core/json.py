@@ -18,6 +18,7 @@ _STRING: Final = re.compile(rb'"[^"]*+"?')
 #: Brackets become the step that they make in depth, as a signed byte; all else is deleted.
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[{]}"))
+_any: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class NotJson(ValueError):
@@ -33,7 +34,7 @@ def check(data: bytes, max_depth: int = MAX_DEPTH) -> None:
     """
     check_shape(data, max_depth)
     try:
-        msgspec.json.decode(data, type=msgspec.Raw)
+        _any(data)
     except msgspec.DecodeError as error:
         raise NotJson(_said(str(error))) from None
     except RecursionError:
@@ -52,15 +53,13 @@ def check_shape(data: bytes, max_depth: int = MAX_DEPTH) -> None:
     except UnicodeDecodeError as error:
         raise NotJson(f"it is not UTF-8 (byte {error.start})") from None
     # The parser recurses, and where it gives up depends on the interpreter and on who called.
-    if _deeper_than(max_depth, data):
+    if data.count(b"[") + data.count(b"{") > max_depth and _depth(data) > max_depth:
         raise NotJson(f"it is nested more than {max_depth} deep")
 
 
-def _deeper_than(max_depth: int, data: bytes) -> bool:
-    if data.count(b"[") + data.count(b"{") <= max_depth:
-        return False
+def _depth(data: bytes) -> int:
     steps = _STRING.sub(b"", _ESCAPE.sub(b"", data)).translate(_STEPS, _NO_BRACKETS)
-    return max(accumulate(memoryview(steps).cast("b")), default=0) > max_depth
+    return max(accumulate(memoryview(steps).cast("b")), default=0)
 
 
 def _said(text: str) -> str:

@@ -44,33 +44,28 @@ def read(content_types: Sequence[str], body: bytes) -> tuple[Form, str]:
     content_type = content_types[0]
     form, charset = check_type(content_type)
     if form is Form.JSON:
-        _check_json(body)
+        try:
+            json.check(body)
+        except json.NotJson as error:
+            raise Problem("invalid-json", f"the body is not JSON: {error}") from None
     elif form is Form.TEXT:
         form = _text(body, charset)
     return form, content_type
 
 
-def check_type(content_type: str) -> tuple[Form, str]:
-    """What a body of that type should be, and in which charset a text is. Raises Problem (``invalid-header``)."""
-    if len(content_type) > MOST:
-        raise _not_a_type()
-    return _form(content_type)
-
-
 @lru_cache(maxsize=256)
-def _form(content_type: str) -> tuple[Form, str]:
-    """Few types come again and again."""
-    match = _MEDIA_TYPE.fullmatch(content_type)
+def check_type(content_type: str) -> tuple[Form, str]:
+    """What a body of that type should be, and in which charset a text is. Raises Problem (``invalid-header``).
+
+    Few types come again and again.
+    """
+    match = _MEDIA_TYPE.fullmatch(content_type) if len(content_type) <= MOST else None
     if match is None:
-        raise _not_a_type()
+        raise Problem("invalid-header", f"Content-Type must be type/subtype with parameters, {MOST} characters at most")
     kind, subtype = match[1].lower(), match[2].lower()
     if subtype.endswith("+json") or (kind, subtype) == ("application", "json"):
         return Form.JSON, ""
     return (Form.TEXT, _charset(match[3])) if kind == "text" else (Form.BINARY, "")
-
-
-def _not_a_type() -> Problem:
-    return Problem("invalid-header", f"Content-Type must be type/subtype with parameters, {MOST} characters at most")
 
 
 def _guessed(body: bytes) -> tuple[Form, str]:
@@ -81,13 +76,6 @@ def _guessed(body: bytes) -> tuple[Form, str]:
             "unsupported-media-type", f"without a Content-Type the body must be JSON, and it is not: {error}"
         ) from None
     return Form.JSON, "application/json"
-
-
-def _check_json(body: bytes) -> None:
-    try:
-        json.check(body)
-    except json.NotJson as error:
-        raise Problem("invalid-json", f"the body is not JSON: {error}") from None
 
 
 def _charset(parameters: str) -> str:

@@ -29,7 +29,9 @@ class Deadline:
 
     def after(self, seconds: float) -> None:
         """Ring so many seconds from now, and not at the time that was set before."""
-        self.at(self._clock.seconds() + seconds)
+        self._due = due = self._clock.seconds() + seconds
+        if self._timer is None or due < self._timer_at:
+            self._start(due)
 
     def at(self, due: float) -> None:
         """Ring at that time of the clock, in seconds, and not at the time that was set before."""

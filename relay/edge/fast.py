@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
     from relay.edge.batch import Batch
     from relay.edge.site import DoorSite
 
-_TARGET: Final = re.compile(rb"POST /v1/agents/([0-9A-Za-z._~:@-]{1,128})/messages HTTP/1\.1\r\n")
+_BEGIN: Final = b"POST /v1/agents/"
+_TARGET: Final = re.compile(_BEGIN + rb"([0-9A-Za-z._~:@-]{1,128})/messages HTTP/1\.1\r\n")
 _LENGTH: Final = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
 #: Lines that no two parsers read differently: nothing but visible characters, and one blank between two words.
 _LINES: Final = re.compile(rb"(?:[A-Za-z-]{1,32}+: [!-~]++(?: [!-~]++)*\r\n)+")
-LONGEST_KNOWN: Final = 1024  #: bytes of header lines that are kept in mind
+LONGEST_KNOWN: Final = 1024  #: bytes of a head that is kept in mind, or of its lines
+HEADS: Final = 512  #: that are kept in mind
 #: What a plain head may say. The last three change nothing for anybody.
 ALLOWED: Final = frozenset(
     {b"host", b"content-length", b"content-type", b"connection", b"authorization"}
@@ -64,8 +67,7 @@ class Head(NamedTuple):
     """A plain head."""
 
     agent: str
-    grant: Grant
-    content_types: tuple[str, ...]
+    said: Said
     body_at: int
     size: int  #: of the whole request, in bytes
 
@@ -90,28 +92,40 @@ class FastDoor:
         self._limits = limits
         self._ack_timeout = ack_timeout
         self._allowed = ALLOWED - {name.encode("latin-1") for name in passed_on}
-        # A client sends the same lines again and again, but for the length. What is made of them depends on nothing
-        # else: whether the token is still good is asked each time.
-        self._known = lru_cache(maxsize=256)(self._said)
+        # A client sends the same head again and again, or the same lines but for the length. What is made of them
+        # depends on nothing else: whether the token is still good is asked each time.
+        self._known = lru_cache(maxsize=HEADS)(self._head)
+        self._known_lines = lru_cache(maxsize=256)(self._said)
 
-    def read(self, data: bytes) -> Head | None:
-        """The head of a plain POST that ``data`` begins with, the whole of which is within the limits."""
-        target = None if self._is_shut else _TARGET.match(data)
-        end = data.find(END) if target is not None else -1
-        body_at = end + len(END)
-        if target is None or end < 0 or body_at > self._limits.head_bytes:
+    def read(self, data: bytes) -> tuple[Head, Grant] | None:
+        """The head of a plain POST that ``data`` begins with, the whole of which is within the limits, and who asks."""
+        if self._is_shut or not data.startswith(_BEGIN):
+            return None
+        end = data.find(END)
+        if end < 0:
+            return None
+        lines = data[: end + 2]
+        head = self._known(lines) if end < LONGEST_KNOWN else self._head(lines)
+        grant = None if head is None else self._grant(head.said.token)
+        if head is None or grant is None or not grant.may_publish(head.agent):
+            return None
+        return head, grant
+
+    def _head(self, head: bytes) -> Head | None:
+        """What a head says, which is given without the empty line at its end, if it is plain."""
+        target, body_at = _TARGET.match(head), len(head) + 2
+        if target is None or body_at > self._limits.head_bytes:
             return None
         first = target.end()
-        length = _LENGTH.search(data, first - 2, end + 2)
+        length = _LENGTH.search(head, first - 2)
         if length is None or not 0 < int(length[1]) <= self._limits.payload:
             return None
-        lines = data[first : length.start(1)] + b"0" + data[length.end(1) : end + 2]
-        said = self._known(lines) if len(lines) <= LONGEST_KNOWN else self._said(lines)
+        lines = head[first : length.start(1)] + b"0" + head[length.end(1) :]
+        said = self._known_lines(lines) if len(lines) <= LONGEST_KNOWN else self._said(lines)
         agent = target[1].decode("ascii")
-        grant = None if said is None else self._grant(said.token)
-        if said is None or grant is None or not is_agent_id(agent) or not grant.may_publish(agent):
+        if said is None or not is_agent_id(agent):
             return None
-        return Head(agent, grant, said.content_types, body_at, body_at + int(length[1]))
+        return Head(agent, said, body_at, body_at + int(length[1]))
 
     def _said(self, lines: bytes) -> Said | None:
         """What the lines of a head say, each with its CR LF, if all of them are plain."""
@@ -143,30 +157,21 @@ class FastDoor:
             return False
         return True
 
-    def submit(self, head: Head, body: bytes) -> Deferred[Outcome]:
+    def submit(self, head: Head, grant: Grant, body: bytes) -> Deferred[Outcome]:
         """Hand the message to the hub. Raises Problem."""
-        form, content_type = payload.read(head.content_types, body)
-        submission = Submission(
-            agent=head.agent,
-            payload=body,
-            content_type=content_type,
-            form=form,
-            wait=self._ack_timeout,
-            publisher=head.grant.name,
-        )
-        return started(self._hub.submit(submission))
+        form, content_type = payload.read(head.said.content_types, body)
+        submission = Submission(head.agent, body, content_type, form, self._ack_timeout, publisher=grant.name)
+        waiting = self._hub.submit(submission)
+        return waiting if isinstance(waiting, Deferred) else started(waiting)
 
 
-class FastPost:
+class FastPost(msgspec.Struct, eq=False):
     """A plain POST that waits for its answer: as much of a request as the channel asks for."""
 
-    __slots__ = ("gone", "waiting")
+    stream: ClassVar[Batch | None] = None
 
-    stream: Batch | None = None
-
-    def __init__(self) -> None:
-        self.gone = False
-        self.waiting: Deferred[Outcome] | None = None  #: its outcome
+    gone: bool = False
+    waiting: Deferred[Outcome] | None = None  #: its outcome
 
     def connectionLost(self, reason: Failure) -> None:
         self.gone = True
@@ -184,21 +189,18 @@ class FastChannel(DoorChannel):
         if self._half:
             self._go_on(data)
             return
-        is_quiet = self._is_quiet and not self._ahead and not self.visit.is_strange
-        head = self.site.fast.read(data) if is_quiet else None
-        if head is None or len(data) > head.size:
+        phase = self._phase
+        # Does it wait for a request, and has read nothing of it?
+        is_quiet = (phase is Phase.IDLE or phase is Phase.FIRST) and not self._ahead and not self.visit.is_strange
+        plain = self.site.fast.read(data) if is_quiet else None
+        if plain is None or len(data) > plain[0].size:
             super().dataReceived(data)
-        elif len(data) == head.size:
-            self._post(head, data)
+        elif len(data) == plain[0].size:
+            self._post(*plain, data)
         else:
             self._half = data
             self._phase, self._body_began = Phase.BODY, self.site.clock.seconds()
-            self.brought(len(data) - head.body_at)
-
-    @property
-    def _is_quiet(self) -> bool:
-        """Does it wait for a request, and has read nothing of it?"""
-        return self._phase is Phase.IDLE or self._phase is Phase.FIRST
+            self.brought(len(data) - plain[0].body_at)
 
     def _go_on(self, data: bytes) -> None:
         """Many clients send the body after the head. A body that comes in more pieces is not plain any more."""
@@ -208,32 +210,32 @@ class FastChannel(DoorChannel):
             return
         data = half + data
         began, self._phase = self._body_began, Phase.IDLE
-        head = self.site.fast.read(data)
+        plain = self.site.fast.read(data)
         # A token may have been revoked since.
-        if head is not None and len(data) == head.size:
-            self._post(head, data)
+        if plain is not None and len(data) == plain[0].size:
+            self._post(*plain, data)
             return
         super().dataReceived(data)
         if self._phase is Phase.BODY:  # it has no more time than it would have had
             self._body_began = began
             self.brought(len(data) - data.index(END) - len(END))
 
-    def _post(self, head: Head, data: bytes) -> None:
+    def _post(self, head: Head, grant: Grant, data: bytes) -> None:
         post = FastPost()
         # What follows meanwhile is kept, and the end of the connection is told, as for any request.
         self.requests.append(post)  # type: ignore[arg-type]  # as much of one as is asked for
         self.persistent = self._handlingRequest = True
-        self.setRawMode()
+        self.line_mode = 0
         self._phase = Phase.BUSY
         self._deadline.clear()
         try:
-            post.waiting = self.site.fast.submit(head, data[head.body_at :])
+            post.waiting = waiting = self.site.fast.submit(head, grant, data[head.body_at :])
         except Problem as problem:
             self._answer(post, of_problem(problem))
         except Exception:
             self._answer(post, refusal(Failure(), b"POST"))
         else:
-            post.waiting.addCallbacks(self._decided, self._refused, callbackArgs=(post,), errbackArgs=(post,))
+            waiting.addCallbacks(self._decided, self._refused, (post,), errbackArgs=(post,))
 
     def _decided(self, outcome: Outcome, post: FastPost) -> None:
         if outcome.status != "delivered":
@@ -258,7 +260,7 @@ class FastChannel(DoorChannel):
         # What that comes to when nothing came meanwhile, and the answer has left.
         self.requests.clear()
         self._handlingRequest = False
-        self.setLineMode()
+        self.line_mode = 1
         self._phase = Phase.IDLE
         self._deadline.after(self._limits.idle_seconds)
 

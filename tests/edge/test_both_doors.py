@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
+from relay.core.access import Grant
 from relay.core.limits import Limits
 from relay.core.model import Outcome, Put
 from relay.core.ports import StoreUnavailable
@@ -301,9 +302,9 @@ def test_a_body_that_follows_its_head_is_taken(monkeypatch: pytest.MonkeyPatch) 
     taken: list[bytes] = []
     submit = FastDoor.submit
 
-    def watched(door: FastDoor, head: Head, body: bytes) -> Deferred[Outcome]:
+    def watched(door: FastDoor, head: Head, grant: Grant, body: bytes) -> Deferred[Outcome]:
         taken.append(body)
-        return submit(door, head, body)
+        return submit(door, head, grant, body)
 
     monkeypatch.setattr(FastDoor, "submit", watched)
     head, _, body = post("one", b'{"n":1}').partition(b"\r\n\r\n")
