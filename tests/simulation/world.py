@@ -17,7 +17,8 @@ from zope.interface import implementer
 
 from relay.core.model import Form, Letter, MessageView, Notice, Outcome, Past, Standing, Status, Submission
 from relay.core.problems import Problem
-from relay.core.session import Close
+from relay.core.session import Close, State
+from relay.hub.session import AgentSession
 from relay.store.memory import MemoryStore
 from tests.hub.support import WALL, Answer, Floor
 from tests.simulation import rest, truth
@@ -267,6 +268,11 @@ class World:
         end.asked = fields.get("resume", "")
         self.ends.append(end)
         end.register(name, max_in_flight=window, **fields)
+        session = end.conversation
+        if (
+            isinstance(session, AgentSession) and session.state is State.ARRIVING
+        ):  # one of a crowd: its turn is the next
+            self.floor.clock.advance(0)
         return end
 
     def resume(self, holder: End, window: int, session: str, **fields: Any) -> End:
