@@ -322,7 +322,7 @@ def make_annex(roster: Roster, limits: Limits) -> Annex:
         Room(each.name, SCOPES[each.plugin.scope], app, each.health.failed, each.health.worked)
         for each, app in roster.apps()
     ]
-    return Annex(rooms, limits, reactor, roster.states)
+    return Annex(rooms, limits, reactor, roster.states, roster.counted)
 
 
 def make_sender(config: Config) -> WebhookSender:

@@ -152,6 +152,18 @@ class Readiness(Value, frozen=True):
     why: str = ""  #: in a word, when it is not: ``draining`` or ``store-unavailable``
 
 
+class Figures(Value, frozen=True):
+    """How much there is of everything on the floor, now and since the start."""
+
+    sessions: int  #: that hold an agent
+    unregistered: int  #: connections that hold none, or none yet
+    queued: int  #: messages that are durable and have not ended …
+    queued_bytes: int  #: … and their payloads
+    held_bytes: int  #: payloads that are only in memory
+    unrecorded: int  #: ends that the store does not know yet
+    events: dict[str, int]  #: how often each kind happened
+
+
 class Trials(Value, frozen=True):
     """What was tried with a message so far: the input of every redelivery decision."""
 

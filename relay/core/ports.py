@@ -13,6 +13,7 @@ from relay.core.model import (
     AgentView,
     Callback,
     Depth,
+    Figures,
     Kept,
     Letter,
     Message,
@@ -347,6 +348,9 @@ class Floor(Protocol):
 
     def readiness(self) -> Readiness:
         """Can a message be accepted now?"""
+
+    def figures(self) -> Figures:
+        """How much there is of everything."""
 
     def message(self, id: str, *, wait: float = 0.0) -> Awaitable[MessageView | None]:
         """A message and what happened to it, at once, or (``wait`` seconds) when it has ended. None: not known."""

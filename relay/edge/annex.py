@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class Room:
 
 
 class Annex:
-    """All that plugins add. ``states`` says how plugins do, for ``/readyz?verbose``."""
+    """All that plugins add. ``states`` says how plugins do, ``counted`` gives what they count, by (plugin, counter)."""
 
     def __init__(
         self,
@@ -47,8 +47,10 @@ class Annex:
         limits: Limits,
         clock: IReactorTime,
         states: Callable[[], list[dict[str, Any]]] = list,
+        counted: Callable[[], Mapping[tuple[str, str], int]] = dict,
     ) -> None:
         self.states = states
+        self.counted = counted
         self._limits = limits
         self._clock = clock
         self._rooms = {room.name.encode("ascii"): room for room in rooms}

@@ -24,6 +24,7 @@ from relay.core.problems import Problem
 from relay.edge import asked, members, openapi, prefer, query
 from relay.edge.answer import Answer, in_json, of_outcome, of_problem
 from relay.edge.events import BUSY_RETRY, EventStream, wanted_types
+from relay.edge.metrics import Metrics
 from relay.edge.polls import PollDoor
 from relay.edge.request import DoorRequest
 from relay.edge.transport import name_of
@@ -60,7 +61,8 @@ class HttpDoor:
         *,
         pass_headers: frozenset[str] = frozenset(),
         callback_hosts: frozenset[str] = frozenset(),
-        plugins: Callable[[], list[dict[str, Any]]] = list,
+        plugins: Callable[[], list[dict[str, Any]]],
+        metrics: Metrics,
     ) -> None:
         self._hub = hub
         self._audit = audit
@@ -71,6 +73,7 @@ class HttpDoor:
         self._pass_headers = pass_headers
         self._callback_hosts = callback_hosts
         self._plugins = plugins
+        self._metrics = metrics
 
     @app.route("/v1/agents/<segment:agent>/messages", methods=["POST"])
     async def submit(self, request: DoorRequest, agent: str) -> bytes:
@@ -221,6 +224,10 @@ class HttpDoor:
     @app.route("/readyz", methods=["GET"])
     def readiness(self, request: DoorRequest) -> bytes:
         return request.prepare(ready(self._hub.readiness(), request, self._plugins))
+
+    @app.route("/metrics", methods=["GET"])
+    def figures(self, request: DoorRequest) -> bytes:
+        return request.prepare(self._metrics.answer())
 
     @app.route("/openapi.json", methods=["GET"])
     def openapi(self, request: DoorRequest) -> bytes:

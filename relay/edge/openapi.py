@@ -79,6 +79,7 @@ def _paths() -> Schema:
         "/v1/connect": {"get": _connect()},
         "/healthz": {"get": _call("health", "Alive", _ok("Health"))},
         "/readyz": {"get": _call("readiness", "Able to accept messages", _ok("Ready"), 503, takes=[_VERBOSE])},
+        "/metrics": {"get": _metrics()},
         "/openapi.json": {"get": _call("openapi", "This document", _ok("Description"))},
     }
 
@@ -247,6 +248,13 @@ def _events() -> Schema:
     ]
     stream = _answer("Server-Sent Events, without an end; the first is `hello`", TEXT, "text/event-stream")
     return _call("events", "What happens here, as it happens", {"200": stream}, 503, takes=takes)
+
+
+def _metrics() -> Schema:
+    figures = _answer(
+        "Prometheus' text format: gauges and counters, each with a line that says what it is", TEXT, "text/plain"
+    )
+    return _call("metrics", "What there is, and what happened since the start", {"200": figures})
 
 
 def _connect() -> Schema:

@@ -23,6 +23,7 @@ from relay.edge.fast import FastChannel, FastDoor, FastProtocol
 from relay.edge.guard import Guard
 from relay.edge.http import HttpDoor
 from relay.edge.lines import Settings
+from relay.edge.metrics import Metrics
 from relay.edge.request import DoorRequest
 from relay.edge.upgrade import UpgradeDoor
 from relay.edge.visitors import Visitors
@@ -147,6 +148,7 @@ def make_site(
         pass_headers=passed_on,
         callback_hosts=hosts,
         plugins=annex.states,
+        metrics=Metrics(hub, counters, visitors, annex.states, annex.counted),
     )
     kind = FastProtocol if fast_door else AgentProtocol
     doors = Doors(http, UpgradeDoor(hub, limits, clock, visitors, counters, kind), annex)

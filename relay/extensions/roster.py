@@ -164,6 +164,10 @@ class Roster:
             for each in self.enlisted
         ]
 
+    def counted(self) -> dict[tuple[str, str], int]:
+        """What is counted of plugins, by (plugin, counter)."""
+        return self._world.tally.table()
+
     def _made(self, each: Enlisted, what: str, *about: Any, needs: Iterable[str] = ()) -> Any:
         """What a plugin makes, which must have these attributes. Raises NotUsable."""
         try:

@@ -13,7 +13,7 @@ from relay.core import policy
 from relay.core.access import Grant
 from relay.core.counters import Counters
 from relay.core.limits import Limits
-from relay.core.model import AgentView, Letter, MessageView, Outcome, Readiness, Reason, Submission
+from relay.core.model import AgentView, Figures, Letter, MessageView, Outcome, Readiness, Reason, Submission
 from relay.core.ports import (
     AgentConversation,
     AgentTransport,
@@ -79,8 +79,8 @@ class Hub:
         filters: MessageFilters | None = None,
     ) -> None:
         ledger = Ledger(store, clock)
-        self._bulletin = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
-        chronicle = Chronicle(wall, node, Remembered(limits.remembered, limits.remembered_bytes), self._bulletin)
+        self.notices = Bulletin(wall, limits.events, f"{random.getrandbits(48):012x}")
+        chronicle = Chronicle(wall, node, Remembered(limits.remembered, limits.remembered_bytes), self.notices)
         pressure, patience = Pressure(limits), Patience(clock)
         self._context = Context(clock, wall, random, limits, ledger, pressure, chronicle, audit, patience)
         self._context.ack_timeout = ack_timeout
@@ -142,7 +142,7 @@ class Hub:
     async def _drain(self) -> None:
         context = self._context
         context.draining = True
-        self._bulletin.close()
+        self.notices.close()
         for courier in self._couriers:
             courier.acks.give_up_all(Reason.DRAINING, unsent_only=True)
             courier.acks.give_up_forsaken(Reason.DRAINING)
@@ -189,10 +189,6 @@ class Hub:
         self._context.patience.close()
 
     # -- what the doors ask
-
-    @property
-    def notices(self) -> Bulletin:
-        return self._bulletin
 
     def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         return self._delivery.submit(submission, line=line)
@@ -248,10 +244,11 @@ class Hub:
     def agent(self, agent: str) -> Deferred[AgentView | None]:
         return Deferred.fromCoroutine(self._views.agent(agent))
 
+    def figures(self) -> Figures:
+        return self._views.figures()
+
     def readiness(self) -> Readiness:
-        accepting = self._context.ledger.accepting()
-        why = "draining" if self._context.draining else "" if accepting else "store-unavailable"
-        return Readiness(not why, self._store.durable, why)
+        return self._views.readiness()
 
 
 def disconnect(session: AgentSession | None) -> bool:

@@ -38,6 +38,9 @@ class Unrecorded:
         self._failed: dict[Owed, None] = {}  #: of these the writes that failed; the others are under way
         self._gathered: list[Owed] | None = None
 
+    def __len__(self) -> int:
+        return sum(map(len, self._owed.values()))
+
     def count(self, agent: str) -> int:
         """How many of the agent's messages there are."""
         return len(self._owed.get(agent, ()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from relay.core import policy
-from relay.core.model import AgentView
+from relay.core.model import AgentView, Figures, Readiness
 from relay.core.ports import StoreUnavailable
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
@@ -41,6 +41,26 @@ class Views:
         if not self._is_known(agent):
             return None
         return self._view(agent, (await self._oldest([agent])).get(agent))
+
+    def readiness(self) -> Readiness:
+        """Can a message be accepted now?"""
+        context = self._context
+        why = "draining" if context.draining else "" if context.ledger.accepting() else "store-unavailable"
+        return Readiness(not why, context.ledger.store.durable, why)
+
+    def figures(self) -> Figures:
+        """How much there is of everything."""
+        context, registry = self._context, self._registry
+        queued = context.ledger.total
+        return Figures(
+            sessions=len(registry.holders),
+            unregistered=registry.unregistered,
+            queued=queued.count,
+            queued_bytes=queued.bytes,
+            held_bytes=context.pressure.held,
+            unrecorded=len(context.ledger.ends),
+            events=dict(context.chronicle.bulletin.counts),
+        )
 
     def sweep(self) -> None:
         """Once a second: forget those of the next agents that are not known any more."""
