@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import chaos
+from bench import chaos, floor
 from bench.__main__ import measure
 from bench.gate import falls
 from bench.job import Job, Sample, Sizes
@@ -95,6 +95,11 @@ def test_all_agents_come_back_and_others_get_their_messages_meanwhile(server: st
 def test_others_are_delivered_to_beside_a_plugin_that_goes_wrong(case: str) -> None:
     _, tally = chaos.measure(case, SMALL)
     assert (tally.settled, tally.other) == (46, {})
+
+
+@pytest.mark.e2e
+def test_the_least_that_twisted_can_do_is_measured_like_the_others() -> None:
+    assert floor.trip("bare Twisted", msgspec.structs.replace(SMALL, publishers=(3,))) > 0
 
 
 @pytest.mark.e2e
