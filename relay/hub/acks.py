@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from relay.core.model import Known, Reason, Status, Value
 from relay.core.ports import StoreUnavailable
-from relay.hub.patience import Patience
+from relay.hub.patience import Awaited, Patience
 
 
 class Ending(Value, frozen=True):
@@ -83,7 +82,7 @@ class AckTable:
     __slots__ = ("_clock", "_crowd", "_waiters", "lines")
 
     def __init__(self, clock: Patience, crowd: Crowd) -> None:
-        self._clock = cast(IReactorTime, clock)  # as much of one as ``addTimeout`` asks for
+        self._clock = clock
         self._crowd = crowd
         self._waiters: dict[str, Waiter] = {}
         self.lines = 0  #: how many of them are lines
@@ -129,9 +128,8 @@ class AckTable:
 
     def wait(self, waiter: Waiter, seconds: float) -> Deferred[Reason | None]:
         """Fires None when the message ended or is gone, else why waiting is over: SILENT after ``seconds``."""
-        over: Deferred[Reason | None] = Deferred()
-        waiter.over = over
-        return over.addTimeout(seconds, self._clock, onTimeoutCancel=waiter.ran_out)
+        waiter.over = over = Awaited()
+        return over.addTimeout(seconds, self._clock, waiter.ran_out)
 
     def has(self, id: str) -> bool:
         """Does somebody wait to hear of it?"""

@@ -8,10 +8,9 @@ it leads to the same answers as the long way, in a third of the time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from relay.core import wire
@@ -21,6 +20,7 @@ from relay.core.model import Message, Outcome, Reason, Status, Submission
 from relay.hub.acks import Reader, Waiter
 from relay.hub.context import Context
 from relay.hub.courier import Courier
+from relay.hub.patience import Awaited
 from relay.hub.post import make_message
 
 #: Does what is left to do where no ACK came, and says what became of it.
@@ -57,7 +57,7 @@ class Direct(Waiter, eq=False, kw_only=True):
 
     def wait(self) -> Deferred[Outcome]:
         """What became of it. Whoever cancels that reads it no more; the message goes its way all the same."""
-        over = self._wait(self.submission.wait, Deferred(self._hung_up))
+        over = self._wait(self.submission.wait, Awaited(self._hung_up))
         if self.is_over:
             self.over = None
             over.callback(None)
@@ -68,10 +68,9 @@ class Direct(Waiter, eq=False, kw_only=True):
         """Did it end, or its session, while it was sent?"""
         return self.ending is not None or self.courier.outlet is None
 
-    def _wait(self, seconds: float, over: Deferred[Any]) -> Deferred[Any]:
+    def _wait(self, seconds: float, over: Awaited) -> Deferred[Any]:
         self.over = over
-        patience = cast(IReactorTime, self.courier.context.patience)  # as much of one as ``addTimeout`` asks for
-        return over.addTimeout(seconds, patience, onTimeoutCancel=self.ran_out)
+        return over.addTimeout(seconds, self.courier.context.patience, self.ran_out)
 
     def _hung_up(self, _over: object) -> None:
         self.own_reader().gone = True
@@ -94,7 +93,7 @@ class Direct(Waiter, eq=False, kw_only=True):
             return Outcome(self.id, courier.agent, "delivered", self.attempts, None, True, ending.reply)
         if isinstance(why, Failure):  # it was cancelled, and is still waited for: the end of that wait is the store
             left = max(0.0, self.until - courier.context.clock.seconds())
-            return self._wait(left, Deferred()).addBoth(self.decided)
+            return self._wait(left, Awaited()).addBoth(self.decided)
         if courier.outlet is not None:
             courier.outlet.redelivery.resume(self.entry, self.sent_at, courier.outlet.flow_time())
         return self.finish(self, why)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from relay.core.delays import Delays
 from relay.core.ports import Cancellable
 
 #: So many different delays are queued; who waits for yet another time has a timer of the clock's own.
 KINDS: Final = 64
+
+
+class Turn(Protocol):
+    """What stands in the queue."""
+
+    def __hash__(self) -> int: ...
+
+    def make(self) -> object:
+        """Its time has come."""
 
 
 class Patience:
@@ -26,7 +37,7 @@ class Patience:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._calls: Delays[Call] = Delays()
+        self._calls: Delays[Turn] = Delays()
         self._timer: IDelayedCall | None = None
         self._timer_at = 0.0
 
@@ -37,14 +48,26 @@ class Patience:
         self, delay: float, call: Callable[..., object], *args: Any, **kw: Any
     ) -> Cancellable:
         """Call it in ``delay`` seconds, on the turn in which the clock's own timer would have rung, or a later one."""
-        delays = self._calls.delays()
-        if delay not in delays and len(delays) >= KINDS:
+        if not self.queues(delay):
             return self._clock.callLater(delay, call, *args, **kw)
-        turn = Call(self._calls, delay, call, args, kw)
+        turn = Call(self, delay, call, args, kw)
+        self.put(turn, delay)
+        return turn
+
+    def queues(self, delay: float) -> bool:
+        """Is there a queue for that delay, or may there be one more?"""
+        delays = self._calls.delays()
+        return delay in delays or len(delays) < KINDS
+
+    def put(self, turn: Turn, delay: float) -> None:
+        """``turn.make()`` in ``delay`` seconds, for which there is a queue."""
         due = self._calls.put(turn, self._clock.seconds(), delay)
         if self._timer is None or due < self._timer_at:
             self._ring_at(due)
-        return turn
+
+    def take(self, turn: Turn, delay: float) -> None:
+        """It is not to come. It was ``put`` with that delay, and may be over."""
+        self._calls.take(turn, delay)
 
     def close(self) -> None:
         """Nobody waits any more: leave no timer behind."""
@@ -71,17 +94,17 @@ class Patience:
 class Call:
     """A call to come; what ``callLater`` returns."""
 
-    __slots__ = ("_args", "_call", "_calls", "_delay", "_kw")
+    __slots__ = ("_args", "_call", "_delay", "_kw", "_patience")
 
     def __init__(
         self,
-        calls: Delays[Call],
+        patience: Patience,
         delay: float,
         call: Callable[..., object],
         args: tuple[Any, ...],
         kw: dict[str, Any],
     ) -> None:
-        self._calls = calls
+        self._patience = patience
         self._delay = delay
         self._call: Callable[..., object] | None = call
         self._args = args
@@ -94,9 +117,57 @@ class Call:
     def cancel(self) -> None:
         """It is not to come."""
         self._call = None
-        self._calls.take(self, self._delay)
+        self._patience.take(self, self._delay)
 
     def make(self) -> None:
         call, self._call = self._call, None
         if call is not None:  # one that was due with it may have called it off
             call(*self._args, **self._kw)
+
+
+class Awaited(Deferred[Any]):
+    """A Deferred that stands in the queue of ``Patience`` itself, where its time limit is on that clock.
+
+    Twisted's ``addTimeout`` makes three functions, two callbacks and a call to come of each wait; nearly every one of
+    them ends long before. Here that costs half as much.
+    """
+
+    _limit: tuple[Patience, float, Callable[[Any, float], Any]] | None = None
+
+    def addTimeout(  # noqa: N802  Twisted's name
+        self,
+        timeout: float,
+        clock: Any,
+        onTimeoutCancel: Callable[[Any, float], Any] | None = None,
+    ) -> Deferred[Any]:
+        """The same as of any Deferred, with two differences: nothing was added before, and whoever would be told that
+        nobody reads its result is not told so when the time is over.
+        """
+        if onTimeoutCancel is None or not isinstance(clock, Patience) or not clock.queues(timeout):
+            return super().addTimeout(timeout, clock, onTimeoutCancel)
+        self._limit = clock, timeout, onTimeoutCancel
+        clock.put(self, timeout)
+        return self
+
+    def make(self) -> None:
+        """Its time is over."""
+        if self._limit is not None:  # one that was due with it may have fired it
+            (_, timeout, ran_out), self._limit = self._limit, None
+            try:
+                result = ran_out(None, timeout)
+            except Exception:
+                result = Failure()  # which starts the errbacks
+            super().callback(result)
+
+    def callback(self, result: Any) -> None:
+        self._in_time()
+        super().callback(result)
+
+    def errback(self, fail: Any = None) -> None:
+        self._in_time()
+        super().errback(fail)
+
+    def _in_time(self) -> None:
+        limit, self._limit = self._limit, None
+        if limit is not None:
+            limit[0].take(self, limit[1])

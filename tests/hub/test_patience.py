@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from relay.hub.patience import KINDS, Patience
+from relay.hub.patience import KINDS, Awaited, Patience
 from tests.conftest import LoggedFailures
 
 
@@ -123,14 +123,22 @@ def test_of_many_different_times_only_so_many_are_queued_and_all_are_kept(clock:
     assert clock.getDelayedCalls() == []
 
 
-def test_it_is_clock_enough_for_a_timeout(clock: Clock, patience: Patience) -> None:
+@pytest.fixture(params=[Deferred, Awaited])
+def kind(request: pytest.FixtureRequest) -> type[Deferred[object]]:
+    """What stands in the queue by itself is to its users what any Deferred is."""
+    chosen: type[Deferred[object]] = request.param
+    return chosen
+
+
+def silent(result: object, seconds: float) -> str:
+    return f"nothing for {seconds:g} s"
+
+
+def test_it_is_clock_enough_for_a_timeout(clock: Clock, patience: Patience, kind: type[Deferred[object]]) -> None:
     said: list[object] = []
 
-    def silent(result: object, seconds: float) -> str:
-        return f"nothing for {seconds:g} s" if isinstance(result, Failure) else "too late"
-
     def wait(seconds: float) -> Deferred[object]:
-        waiting: Deferred[object] = Deferred()
+        waiting = kind()
         waiting.addTimeout(seconds, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
         return waiting.addCallback(said.append)
 
@@ -140,3 +148,55 @@ def test_it_is_clock_enough_for_a_timeout(clock: Clock, patience: Patience) -> N
     clock.advance(5)
     assert said == ["heard", "nothing for 5 s"]
     assert clock.getDelayedCalls() == []
+
+
+def test_a_wait_that_was_ended_in_time_is_not_ended_again(
+    clock: Clock, patience: Patience, kind: type[Deferred[object]]
+) -> None:
+    ends: list[object] = []
+    for end in (lambda waiting: waiting.errback(ZeroDivisionError()), lambda waiting: waiting.cancel()):
+        waiting = kind()
+        waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+        waiting.addErrback(lambda failure: ends.append(failure.type))
+        end(waiting)
+    assert ends == [ZeroDivisionError, CancelledError]
+    clock.advance(5)
+    assert len(ends) == 2
+    assert clock.getDelayedCalls() == []
+
+
+def test_of_two_that_are_due_together_one_may_end_the_other(
+    clock: Clock, patience: Patience, kind: type[Deferred[object]]
+) -> None:
+    said: list[object] = []
+    first, second = kind(), kind()
+    for waiting in (first, second):
+        waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+    first.addCallback(lambda _: second.callback("heard"))
+    second.addCallback(said.append)
+    clock.advance(5)
+    assert said == ["heard"]
+
+
+def test_what_goes_wrong_where_a_wait_runs_out_ends_it(
+    clock: Clock, patience: Patience, kind: type[Deferred[object]]
+) -> None:
+    failures: list[Failure] = []
+    waiting = kind()
+    waiting.addTimeout(5.0, patience, onTimeoutCancel=lambda result, seconds: 1 / 0)  # type: ignore[arg-type]
+    waiting.addErrback(failures.append)
+    clock.advance(5)
+    assert [failure.type for failure in failures] == [ZeroDivisionError]
+
+
+def test_a_wait_for_which_there_is_no_queue_ends_in_time_all_the_same(
+    clock: Clock, patience: Patience, kind: type[Deferred[object]]
+) -> None:
+    said: list[object] = []
+    for number in range(KINDS):
+        patience.callLater(10.0 + number, said.clear)
+    waiting = kind()
+    waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+    waiting.addCallback(said.append)
+    clock.advance(5)
+    assert said == ["nothing for 5 s"]
