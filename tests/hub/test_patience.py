@@ -139,7 +139,7 @@ def test_it_is_clock_enough_for_a_timeout(clock: Clock, patience: Patience, kind
 
     def wait(seconds: float) -> Deferred[object]:
         waiting = kind()
-        waiting.addTimeout(seconds, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+        waiting.addTimeout(seconds, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # enough of a clock
         return waiting.addCallback(said.append)
 
     wait(5.0)
@@ -156,7 +156,7 @@ def test_a_wait_that_was_ended_in_time_is_not_ended_again(
     ends: list[object] = []
     for end in (lambda waiting: waiting.errback(ZeroDivisionError()), lambda waiting: waiting.cancel()):
         waiting = kind()
-        waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+        waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # enough of a clock
         waiting.addErrback(lambda failure: ends.append(failure.type))
         end(waiting)
     assert ends == [ZeroDivisionError, CancelledError]
@@ -171,7 +171,7 @@ def test_of_two_that_are_due_together_one_may_end_the_other(
     said: list[object] = []
     first, second = kind(), kind()
     for waiting in (first, second):
-        waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+        waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # enough of a clock
     first.addCallback(lambda _: second.callback("heard"))
     second.addCallback(said.append)
     clock.advance(5)
@@ -183,7 +183,7 @@ def test_what_goes_wrong_where_a_wait_runs_out_ends_it(
 ) -> None:
     failures: list[Failure] = []
     waiting = kind()
-    waiting.addTimeout(5.0, patience, onTimeoutCancel=lambda result, seconds: 1 / 0)  # type: ignore[arg-type]
+    waiting.addTimeout(5.0, patience, onTimeoutCancel=lambda result, seconds: 1 / 0)  # type: ignore[arg-type]  # enough of a clock
     waiting.addErrback(failures.append)
     clock.advance(5)
     assert [failure.type for failure in failures] == [ZeroDivisionError]
@@ -196,7 +196,7 @@ def test_a_wait_for_which_there_is_no_queue_ends_in_time_all_the_same(
     for number in range(KINDS):
         patience.callLater(10.0 + number, said.clear)
     waiting = kind()
-    waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # see hub/acks.py
+    waiting.addTimeout(5.0, patience, onTimeoutCancel=silent)  # type: ignore[arg-type]  # enough of a clock
     waiting.addCallback(said.append)
     clock.advance(5)
     assert said == ["nothing for 5 s"]
