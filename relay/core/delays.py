@@ -16,18 +16,27 @@ class Delays(Generic[T]):
     dictionary. ``now`` never falls from call to call, on whatever clock.
     """
 
-    __slots__ = ("_count", "_queues")
+    __slots__ = ("_queues",)
 
     def __init__(self) -> None:
         self._queues: dict[float, dict[T, float]] = {}  #: by delay, in the order of time
-        self._count = 0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(map(len, self._queues.values()))
 
     def delays(self) -> Collection[float]:
         """Those that something is, or was, put in with."""
         return self._queues.keys()
+
+    def queue(self, delay: float, most: int) -> dict[T, float] | None:
+        """The queue of that delay: each item with the time at which it is due, in the order of that time.
+
+        None where there is none, and there are ``most`` of others.
+        """
+        queue = self._queues.get(delay)
+        if queue is None and len(self._queues) < most:
+            queue = self._queues[delay] = {}
+        return queue
 
     def put(self, item: T, now: float, delay: float) -> float:
         """``item``, which is not in yet, is due ``delay`` after ``now``. Returns that time."""
@@ -35,22 +44,20 @@ class Delays(Generic[T]):
         if queue is None:
             queue = self._queues[delay] = {}
         queue[item] = due = now + delay
-        self._count += 1
         return due
 
     def put_all(self, items: Iterable[T], now: float, delay: float) -> None:
         """The same for several."""
         queue = self._queues.setdefault(delay, {})
-        before, due = len(queue), now + delay
+        due = now + delay
         for item in items:
             queue[item] = due
-        self._count += len(queue) - before
 
     def take(self, item: T, delay: float) -> None:
         """Take ``item`` out, which was put in with ``delay``; nothing happens if it is not there."""
         queue = self._queues.get(delay)
-        if queue is not None and queue.pop(item, None) is not None:
-            self._count -= 1
+        if queue is not None:
+            queue.pop(item, None)
 
     def due_at(self) -> float | None:
         """When the first is due."""
@@ -64,7 +71,6 @@ class Delays(Generic[T]):
             for item, due in list(takewhile(lambda pair: pair[1] <= now, queue.items())):
                 del queue[item]
                 found.append((due, item))
-                self._count -= 1
             if not queue:
                 del self._queues[delay]
         found.sort(key=lambda pair: pair[0])

@@ -214,17 +214,13 @@ def _registration_complaint(frame: Register) -> str:
 
 def stamp(at: float) -> str:
     """A Unix time (seconds) as RFC 3339 in UTC with milliseconds."""
-    return _stamped(at).decode()
+    return _millisecond(int(at * 1000)).decode()
 
 
 @lru_cache(maxsize=64)
 def _second(at: int) -> str:
     # Two stamps a message, and thousands of messages a second: they share their seconds.
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _stamped(at: float) -> bytes:
-    return _millisecond(int(at * 1000))
 
 
 @lru_cache(maxsize=256)
@@ -314,8 +310,8 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, pub
         b',"encoding":"base64"' if encoding else b"",
         b"true" if queued else b"false",
         attempt,
-        _stamped(item.created_at),
-        _stamped(item.expires_at),
+        _millisecond(int(item.created_at * 1000)),
+        _millisecond(int(item.expires_at * 1000)),
         _extras(item, publisher) if publisher or item.topic is not None or item.headers else b"",
     )
 

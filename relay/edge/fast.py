@@ -106,10 +106,12 @@ class FastDoor:
             return None
         lines = data[: end + 2]
         head = self._known(lines) if end < LONGEST_KNOWN else self._head(lines)
-        grant = None if head is None else self._grant(head.said.token)
-        if head is None or grant is None or not grant.may_publish(head.agent):
+        if head is None:
             return None
-        return head, grant
+        token, grant = head.said.token, self._authenticator.nobody
+        if grant is None and token is not None:
+            grant = self._authenticator.known(token)  # of who asks, where that is known at once
+        return None if grant is None or not grant.may_publish(head.agent) else (head, grant)
 
     def _head(self, head: bytes) -> Head | None:
         """What a head says, which is given without the empty line at its end, if it is plain."""
@@ -144,11 +146,6 @@ class FastDoor:
         bearer = None if authorization is None else BEARER.fullmatch(authorization.decode("ascii"))
         types = () if content_type is None else (content_type.decode("ascii"),)
         return Said(types, None if bearer is None else bearer[1])
-
-    def _grant(self, token: str | None) -> Grant | None:
-        """Of who asks, where that is known at once."""
-        nobody = self._authenticator.nobody
-        return nobody if nobody is not None or token is None else self._authenticator.known(token)
 
     def _may_enter(self, host: bytes) -> bool:
         try:

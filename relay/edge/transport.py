@@ -88,7 +88,10 @@ class AgentWire:
             self._protocol.transport.abortConnection()
 
     def unsent(self) -> int:
-        return waiting_in(self._protocol.transport)
+        transport = self._protocol.transport
+        if isinstance(transport, FileDescriptor):
+            return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        return waiting_in(transport)
 
     def taken(self) -> int:
         self._taken = max(self._taken, self.given - self.unsent())

@@ -112,7 +112,10 @@ class AckTable:
     def answered(self, waiter: Waiter) -> None:
         """Its POST has its answer."""
         if self._waiters.pop(waiter.id, None) is not None:
-            self._crowd.went()
+            crowd = self._crowd
+            crowd.waiting -= 1
+            if not crowd.waiting:
+                crowd.when_empty()
             self.lines -= waiter.line
         for follower in waiter.followers:
             _wake(follower, None)

@@ -46,9 +46,11 @@ class Delivery:
         filters: MessageFilters | None = None,
     ) -> None:
         """``overflow``: what makes room in a full queue; without it what is new is refused."""
-        self._sieve = None
+        #: See ``relay.core.ports.Floor.submit``. Cancel the answer when nobody reads it any more.
+        self.submit: Callable[..., Deferred[Outcome]] = self.accept
+        self._filters = filters
         if filters is not None:
-            self._sieve = Sieve(context, filters, self.accept)
+            self.submit = Sieve(context, filters, self.accept).submit
             context.screen = Screen(context, couriers, filters, self.accept)
         self._context = context
         self._room = Room(context, couriers, overflow)
@@ -56,14 +58,8 @@ class Delivery:
         self._directory = directory
         self._mailbag = Mailbag(context, couriers, directory)
 
-    def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
-        """See ``relay.core.ports.Floor.submit``. Cancel the answer when nobody reads it any more."""
-        if self._sieve is not None:
-            return self._sieve.submit(submission, line=line)
-        return self.accept(submission, line=line)
-
     def accept(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
-        """The same for what the filters have seen."""
+        """``submit`` for what the filters have seen."""
         courier = self._couriers.get(submission.agent)
         if courier is not None and self._goes_directly(courier, submission, line):
             return self._send(courier, submission, line)
@@ -120,7 +116,7 @@ class Delivery:
 
     def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
         """See ``relay.core.ports.Floor.submit_all``."""
-        if self._sieve is not None:
+        if self._filters is not None:
             return self._submit_each(lines, tell)
         parcel = Parcel(self._context, self._couriers, self._directory, tell)
         if shares := share_out(self._context, self._couriers, self._room, lines):

@@ -8,7 +8,7 @@ it leads to the same answers as the long way, in a third of the time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -57,8 +57,9 @@ class Direct(Waiter, eq=False, kw_only=True):
 
     def wait(self) -> Deferred[Outcome]:
         """What became of it. Whoever cancels that reads it no more; the message goes its way all the same."""
-        over = self._wait(self.submission.wait, Awaited(self._hung_up))
-        if self.is_over:
+        self.over = over = Awaited(self._hung_up)
+        over.addTimeout(self.submission.wait, self.courier.context.patience, self.ran_out)
+        if self.ending is not None or self.courier.outlet is None:
             self.over = None
             over.callback(None)
         return over.addBoth(self.decided)
@@ -67,10 +68,6 @@ class Direct(Waiter, eq=False, kw_only=True):
     def is_over(self) -> bool:
         """Did it end, or its session, while it was sent?"""
         return self.ending is not None or self.courier.outlet is None
-
-    def _wait(self, seconds: float, over: Awaited) -> Deferred[Any]:
-        self.over = over
-        return over.addTimeout(seconds, self.courier.context.patience, self.ran_out)
 
     def _hung_up(self, _over: object) -> None:
         self.own_reader().gone = True
@@ -93,7 +90,7 @@ class Direct(Waiter, eq=False, kw_only=True):
             return Outcome(self.id, courier.agent, "delivered", self.attempts, None, True, ending.reply)
         if isinstance(why, Failure):  # it was cancelled, and is still waited for: the end of that wait is the store
             left = max(0.0, self.until - courier.context.clock.seconds())
-            return self._wait(left, Awaited()).addBoth(self.decided)
+            return courier.acks.wait(self, left).addBoth(self.decided)
         if courier.outlet is not None:
             courier.outlet.redelivery.resume(self.entry, self.sent_at, courier.outlet.flow_time())
         return self.finish(self, why)

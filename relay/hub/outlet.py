@@ -99,7 +99,7 @@ class Outlet:
     def send(self, message: Message, attempt: int, *, queued: bool) -> bool:
         """Send a message; False if its frame is larger than the agent takes. A batch may wait for ``flush``."""
         wishes = self._wishes
-        frame = self.frame(message, attempt, queued=queued)
+        frame = wire.message(message, queued=queued, attempt=attempt, raw=wishes.raw, publisher=wishes.publisher)
         if wishes.max_frame is not None and len(frame) > wishes.max_frame:
             return False
         self.sent_count += 1

@@ -26,6 +26,9 @@ class Turn(Protocol):
         """Its time has come."""
 
 
+Queue = dict[Turn, float]  #: turns, and when they are made
+
+
 class Patience:
     """``seconds`` and ``callLater`` over another clock, of which it takes one timer: enough for ``addTimeout``.
 
@@ -48,26 +51,21 @@ class Patience:
         self, delay: float, call: Callable[..., object], *args: Any, **kw: Any
     ) -> Cancellable:
         """Call it in ``delay`` seconds, on the turn in which the clock's own timer would have rung, or a later one."""
-        if not self.queues(delay):
-            return self._clock.callLater(delay, call, *args, **kw)
-        turn = Call(self, delay, call, args, kw)
-        self.put(turn, delay)
-        return turn
+        turn = Call(call, args, kw)
+        turn.queue = self.put(turn, delay)
+        return turn if turn.queue is not None else self._clock.callLater(delay, call, *args, **kw)
 
-    def queues(self, delay: float) -> bool:
-        """Is there a queue for that delay, or may there be one more?"""
-        delays = self._calls.delays()
-        return delay in delays or len(delays) < KINDS
+    def put(self, turn: Turn, delay: float) -> Queue | None:
+        """``turn.make()`` in ``delay`` seconds. Returns the queue that it is to leave if that is not to come.
 
-    def put(self, turn: Turn, delay: float) -> None:
-        """``turn.make()`` in ``delay`` seconds, for which there is a queue."""
-        due = self._calls.put(turn, self._clock.seconds(), delay)
-        if self._timer is None or due < self._timer_at:
-            self._ring_at(due)
-
-    def take(self, turn: Turn, delay: float) -> None:
-        """It is not to come. It was ``put`` with that delay, and may be over."""
-        self._calls.take(turn, delay)
+        None if there are queues enough, and none of them for that delay.
+        """
+        queue = self._calls.queue(delay, KINDS)
+        if queue is not None:
+            queue[turn] = due = self._clock.seconds() + delay
+            if self._timer is None or due < self._timer_at:
+                self._ring_at(due)
+        return queue
 
     def close(self) -> None:
         """Nobody waits any more: leave no timer behind."""
@@ -94,18 +92,10 @@ class Patience:
 class Call:
     """A call to come; what ``callLater`` returns."""
 
-    __slots__ = ("_args", "_call", "_delay", "_kw", "_patience")
+    __slots__ = ("_args", "_call", "_kw", "queue")
 
-    def __init__(
-        self,
-        patience: Patience,
-        delay: float,
-        call: Callable[..., object],
-        args: tuple[Any, ...],
-        kw: dict[str, Any],
-    ) -> None:
-        self._patience = patience
-        self._delay = delay
+    def __init__(self, call: Callable[..., object], args: tuple[Any, ...], kw: dict[str, Any]) -> None:
+        self.queue: Queue | None = None
         self._call: Callable[..., object] | None = call
         self._args = args
         self._kw = kw
@@ -117,7 +107,8 @@ class Call:
     def cancel(self) -> None:
         """It is not to come."""
         self._call = None
-        self._patience.take(self, self._delay)
+        if self.queue is not None:
+            self.queue.pop(self, None)
 
     def make(self) -> None:
         call, self._call = self._call, None
@@ -132,7 +123,9 @@ class Awaited(Deferred[Any]):
     them ends long before. Here that costs half as much.
     """
 
-    _limit: tuple[Patience, float, Callable[[Any, float], Any]] | None = None
+    _queue: Queue | None = None
+    _seconds = 0.0
+    _ran_out: Callable[[Any, float], Any]
 
     def addTimeout(  # noqa: N802  Twisted's name
         self,
@@ -143,31 +136,30 @@ class Awaited(Deferred[Any]):
         """The same as of any Deferred, with two differences: nothing was added before, and whoever would be told that
         nobody reads its result is not told so when the time is over.
         """
-        if onTimeoutCancel is None or not isinstance(clock, Patience) or not clock.queues(timeout):
+        queue = clock.put(self, timeout) if onTimeoutCancel is not None and isinstance(clock, Patience) else None
+        if onTimeoutCancel is None or queue is None:
             return super().addTimeout(timeout, clock, onTimeoutCancel)
-        self._limit = clock, timeout, onTimeoutCancel
-        clock.put(self, timeout)
+        self._queue, self._seconds, self._ran_out = queue, timeout, onTimeoutCancel
         return self
 
     def make(self) -> None:
         """Its time is over."""
-        if self._limit is not None:  # one that was due with it may have fired it
-            (_, timeout, ran_out), self._limit = self._limit, None
+        if self._queue is not None:  # one that was due with it may have fired it
+            self._queue = None
             try:
-                result = ran_out(None, timeout)
+                result = self._ran_out(None, self._seconds)
             except Exception:
                 result = Failure()  # which starts the errbacks
             super().callback(result)
 
     def callback(self, result: Any) -> None:
-        self._in_time()
+        if self._queue is not None:
+            self._queue.pop(self, None)
+            self._queue = None
         super().callback(result)
 
     def errback(self, fail: Any = None) -> None:
-        self._in_time()
+        if self._queue is not None:
+            self._queue.pop(self, None)
+            self._queue = None
         super().errback(fail)
-
-    def _in_time(self) -> None:
-        limit, self._limit = self._limit, None
-        if limit is not None:
-            limit[0].take(self, limit[1])
