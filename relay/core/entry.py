@@ -28,6 +28,13 @@ class Saved(enum.Enum):
     YES = "yes"
 
 
+# A member that is named by its class is looked for by a function of the class's, each time. Where every message passes,
+# it goes by these.
+FLYING: Final = Phase.FLYING
+ENDED: Final = Phase.ENDED
+UNSAVED: Final = Saved.NO
+
+
 class Entry(msgspec.Struct, eq=False, gc=False):
     """A message that the line has in mind. ``message`` is None when only the disk has its payload."""
 

@@ -53,7 +53,7 @@ def check_shape(data: bytes, max_depth: int = MAX_DEPTH) -> None:
     except UnicodeDecodeError as error:
         raise NotJson(f"it is not UTF-8 (byte {error.start})") from None
     # The parser recurses, and where it gives up depends on the interpreter and on who called.
-    if data.count(b"[") + data.count(b"{") > max_depth and _depth(data) > max_depth:
+    if len(data) > max_depth and data.count(b"[") + data.count(b"{") > max_depth and _depth(data) > max_depth:
         raise NotJson(f"it is nested more than {max_depth} deep")
 
 

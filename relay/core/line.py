@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Final
 
 from relay.core.backlog import Backlog
-from relay.core.entry import Entry, Phase, Read, Recall, Saved, Send, Step, Tail
+from relay.core.entry import ENDED, FLYING, Entry, Phase, Read, Recall, Saved, Send, Step, Tail
 from relay.core.model import Message, Page, Record, Trials
 from relay.core.topics import Topics
 
@@ -41,7 +41,7 @@ def launch(line: Line, place: int, message: Message) -> Entry:
     """
     size = len(message.payload)
     expires_at, publisher = message.expires_at, message.publisher
-    entry = Entry(place, message.id, size, message, ONCE, expires_at, Phase.FLYING, sends=1, publisher=publisher)
+    entry = Entry(place, message.id, size, message, ONCE, expires_at, FLYING, sends=1, publisher=publisher)
     line.entries[entry.id] = entry
     line.flying += 1
     return entry
@@ -50,7 +50,7 @@ def launch(line: Line, place: int, message: Message) -> Entry:
 def land(line: Line, entry: Entry) -> None:
     """It was flying, and has ended, and the store never knew of it. What ``Line.end`` and ``Line.forget`` come to."""
     line.flying -= 1
-    entry.phase, entry.message = Phase.ENDED, None
+    entry.phase, entry.message = ENDED, None
     line.backlog.forget(entry)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from relay.core.entry import Entry, Phase, Saved
+from relay.core.entry import ENDED, FLYING, Entry, Phase, Saved
 from relay.core.line import ONCE, Line
 from relay.core.model import Message, Record, Trials
 
@@ -42,7 +42,7 @@ def launched(line: Line, places: Sequence[int], messages: Sequence[Message]) -> 
     for place, item in zip(places, messages, strict=True):
         size = len(item.payload)
         expires_at, publisher = item.expires_at, item.publisher
-        entry = Entry(place, item.id, size, item, ONCE, expires_at, Phase.FLYING, sends=1, publisher=publisher)
+        entry = Entry(place, item.id, size, item, ONCE, expires_at, FLYING, sends=1, publisher=publisher)
         line.entries[item.id] = entry
         entries.append(entry)
     line.flying += len(entries)
@@ -53,4 +53,4 @@ def ended(line: Line, flying: Sequence[Entry]) -> None:
     """These, which are flying, have ended, whatever the store says: see ``Line.end``."""
     line.flying -= len(flying)
     for entry in flying:
-        entry.phase, entry.message = Phase.ENDED, None
+        entry.phase, entry.message = ENDED, None

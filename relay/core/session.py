@@ -19,6 +19,9 @@ class State(enum.Enum):
     OVER = "over"  #: the connection is gone
 
 
+LIVE: Final = State.LIVE  #: where nearly all are
+
+
 class Act(enum.Enum):
     """What is done with a frame."""
 

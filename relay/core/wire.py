@@ -124,6 +124,7 @@ _ACK: Final = b'{"type":"ack",'  #: how nearly every frame begins …
 #: … and what it is as a whole, with the blanks that some libraries write.
 _PLAIN_ACK: Final = re.compile(rb'\{"type": ?"ack", ?"id": ?"([0-9a-f-]{36})"\}')
 _encode: Final = msgspec.json.Encoder().encode
+_JSON: Final = Form.JSON  # to name a member by its class takes a while
 
 
 def parse(data: bytes) -> tuple[str, Frame]:
@@ -214,7 +215,7 @@ def _registration_complaint(frame: Register) -> str:
 
 def stamp(at: float) -> str:
     """A Unix time (seconds) as RFC 3339 in UTC with milliseconds."""
-    return _millisecond(int(at * 1000)).decode()
+    return _millisecond(int(at * 1000))
 
 
 @lru_cache(maxsize=64)
@@ -224,9 +225,9 @@ def _second(at: int) -> str:
 
 
 @lru_cache(maxsize=256)
-def _millisecond(millis: int) -> bytes:
+def _millisecond(millis: int) -> str:
     # Thousands of messages a second share their times, and those which came in one batch do.
-    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z".encode()
+    return f"{_second(millis // 1000)}.{millis % 1000:03d}Z"
 
 
 def encode(kind: str, **fields: Any) -> bytes:
@@ -287,33 +288,30 @@ def _number(seconds: float) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
-_MESSAGE: Final = (
-    b'{"type":"message","id":"%b","payload":%b,"content_type":%b%b,"queued":%b,"attempt":%d'
-    b',"created_at":"%b","expires_at":"%b"%b}'
-)
-
-
 def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, publisher: bool = False) -> bytes:
     """A ``message`` frame. A JSON payload stands in it byte for byte as it came; no re-serialising.
 
     With ``raw`` every payload is base64 of the bytes received. With ``publisher`` it says who handed the message in,
     which is for agents within the relay's own process alone.
     """
-    if item.form is Form.JSON and not raw:
-        payload, encoding = item.payload, False
+    if item.form is _JSON and not raw:  # as nearly always
+        payload, encoding = item.payload, ""
     else:
-        payload, encoding = (_base64(item.payload), True) if raw else in_frame(item)
-    return _MESSAGE % (
-        item.id.encode(),
-        payload,
-        _encode(item.content_type),
-        b',"encoding":"base64"' if encoding else b"",
-        b"true" if queued else b"false",
-        attempt,
-        _millisecond(int(item.created_at * 1000)),
-        _millisecond(int(item.expires_at * 1000)),
-        _extras(item, publisher) if publisher or item.topic is not None or item.headers else b"",
+        payload, is_base64 = (_base64(item.payload), True) if raw else in_frame(item)
+        encoding = ',"encoding":"base64"' if is_base64 else ""
+    created_at, expires_at = _millisecond(int(item.created_at * 1000)), _millisecond(int(item.expires_at * 1000))
+    head = f'{{"type":"message","id":"{item.id}","payload":'
+    tail = (
+        f',"content_type":{_quoted(item.content_type)}{encoding},"queued":{"true" if queued else "false"}'
+        f',"attempt":{attempt},"created_at":"{created_at}","expires_at":"{expires_at}"'
     )
+    extras = _extras(item, publisher) if publisher or item.topic is not None or item.headers else b""
+    return b"%b%b%b%b}" % (head.encode(), payload, tail.encode(), extras)
+
+
+@lru_cache(maxsize=256)
+def _quoted(content_type: str) -> str:
+    return _encode(content_type).decode()
 
 
 def _extras(item: Message, publisher: bool) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from twisted.internet.defer import Deferred
@@ -19,6 +19,10 @@ class Ending(Value, frozen=True):
     status: Status
     reason: str = ""
     reply: bytes | None = None
+
+
+#: As nearly all end, without a reply.
+DELIVERED: Final = Ending(Status.DELIVERED)
 
 
 class Reader(msgspec.Struct, eq=False):

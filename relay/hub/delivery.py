@@ -61,14 +61,9 @@ class Delivery:
     def accept(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         """``submit`` for what the filters have seen."""
         courier = self._couriers.get(submission.agent)
-        if courier is not None and self._goes_directly(courier, submission, line):
-            return self._send(courier, submission, line)
-        if is_only_kept(submission) and may_settle(courier):
-            return self._send_off(submission)
-        return self._see_through(submission, line)
-
-    def _send(self, courier: Courier, submission: Submission, line: bool) -> Deferred[Outcome]:
-        """One whose agent is here, and of which nothing else is asked."""
+        if courier is None or not self._goes_directly(courier, submission, line):
+            settles = is_only_kept(submission) and may_settle(courier)
+            return self._send_off(submission) if settles else self._see_through(submission, line)
         try:
             flight = direct.send(self._context, courier, submission, line, self._finish, Direct)
             if courier.outlet is not None:

@@ -17,7 +17,7 @@ from relay.core import wire
 from relay.core.entry import Entry
 from relay.core.line import NEVER, launch
 from relay.core.model import Message, Outcome, Reason, Status, Submission
-from relay.hub.acks import Reader, Waiter
+from relay.hub.acks import DELIVERED, Reader, Waiter
 from relay.hub.context import Context
 from relay.hub.courier import Courier
 from relay.hub.patience import Awaited
@@ -83,7 +83,7 @@ class Direct(Waiter, eq=False, kw_only=True):
     def decided(self, why: Reason | Failure | None) -> Outcome | Deferred[Outcome]:
         """What became of it, when waiting is over. Raises Problem."""
         courier, ending = self.courier, self.ending
-        if ending is not None and ending.status is Status.DELIVERED:
+        if ending is not None and (ending is DELIVERED or ending.status is Status.DELIVERED):
             courier.acks.answered(self)
             if (outlet := courier.outlet) is not None and outlet.redelivery.held:
                 outlet.redelivery.unwatched(self.id, outlet.flow_time)

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from relay.core import run
-from relay.core.entry import Entry, Phase, Saved
+from relay.core.entry import FLYING, UNSAVED, Entry, Phase, Saved
 from relay.core.line import land
 from relay.core.model import DEAD_LETTERS, End, Message, Status
 from relay.hub import saving
-from relay.hub.acks import Ending
+from relay.hub.acks import DELIVERED, Ending
 from relay.hub.unrecorded import Owed
 
 if TYPE_CHECKING:
     from relay.hub.courier import Courier
 
 Then = Callable[[bool], object]
-
-DELIVERED: Final = Ending(Status.DELIVERED)
 
 
 def nothing(had: bool) -> None:
@@ -99,12 +97,12 @@ def _recorded(courier: Courier, entry: Entry, then: Then, had: bool) -> None:
 
 def may_end_together(entry: Entry) -> bool:
     """Is it in flight, and does the store have it as it is? As nearly all that is acknowledged with others."""
-    return entry.phase is Phase.FLYING and entry.saved is Saved.YES and entry.size > 0
+    return entry.phase is FLYING and entry.saved is Saved.YES and entry.size > 0
 
 
 def only_held(entry: Entry) -> Message | None:
     """The message of what is in flight, and only in memory."""
-    return entry.message if entry.phase is Phase.FLYING and entry.saved is Saved.NO else None
+    return entry.message if entry.phase is FLYING and entry.saved is UNSAVED else None
 
 
 def deliver_one(courier: Courier, entry: Entry, message: Message, reply: bytes | None, then: Then) -> None:

@@ -13,7 +13,7 @@ from relay.core.access import NOBODY, Grant
 from relay.core.bucket import Bucket
 from relay.core.model import Outcome
 from relay.core.ports import AgentTransport
-from relay.core.session import WAITING, Act, Close, State, act, broke, closed_by
+from relay.core.session import LIVE, WAITING, Act, Close, State, act, broke, closed_by
 from relay.core.wire import BadFrame, Register
 from relay.hub import answers, frames, resend
 from relay.hub.context import Context
@@ -88,15 +88,16 @@ class AgentSession:
 
     def received(self, frame: bytes) -> None:
         self.heard()
-        if self.state in WAITING:
+        is_live = self.state is LIVE
+        if not is_live and self.state in WAITING:
             self._keep(frame)
             return
-        if self._pace is not None and not self._pace.take(self.heard_at) and self.state is State.LIVE:
+        if self._pace is not None and not self._pace.take(self.heard_at) and is_live:
             self.context.counters.reached("frames")
             detail = f"there may be {self._pace.rate:g} frames a second; this one had no effect"
             self.complain("rate-limited", detail, **wire.about(frame))
             return
-        if self.state is State.LIVE and self.agent and (id := wire.acknowledged(frame)) is not None:
+        if is_live and self.agent and (id := wire.acknowledged(frame)) is not None:
             answers.acknowledge_one(self.couriers.of(self.agent), id, self.heard_at)  # as nearly always
             return
         try:
