@@ -301,6 +301,10 @@ class Notices(Protocol):
         """The notices after that one, or None if some of them are forgotten, or it is not known."""
 
 
+#: Is told what became of lines that were submitted together, each given by its index: of those that it is known of now.
+Tell = Callable[[Sequence[tuple[int, Outcome | Problem]]], object]
+
+
 class Floor(Protocol):
     """What the doors may ask of the hub. Every refusal is a ``relay.core.problems.Problem``."""
 
@@ -316,13 +320,11 @@ class Floor(Protocol):
         the message goes its way all the same, but a drain does not wait for its ACK. Raises Problem.
         """
 
-    def submit_all(
-        self, lines: Sequence[Submission], tell: Callable[[int, Outcome | Problem], object]
-    ) -> Callable[[], object]:
+    def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
         """The same for lines of a batch that came together, in their order. Raises nothing.
 
-        ``tell`` is called once for each, perhaps before this returns: with its index, and what became of it. Who does
-        not read the answers any more calls what is returned.
+        ``tell`` is told once of each, perhaps before this returns. Who does not read the answers any more calls what
+        is returned.
         """
 
     def admit(self) -> None:

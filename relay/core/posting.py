@@ -59,6 +59,7 @@ class _Result(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 _line: Final = msgspec.json.Decoder(Line)
 _encode: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 _ref: Final = msgspec.json.Decoder(_Ref)
 
 
@@ -73,22 +74,29 @@ def ref_of(data: bytes) -> str | None:
     return ref if ref is None or len(ref) <= LONGEST_REF else None
 
 
-def result(outcome: Outcome, *, ref: str | None = None, line: int | None = None, kind: str | None = None) -> bytes:
-    """What became of a message, as JSON: the answer to a POST, a line of a batch, or a ``result`` frame."""
-    return _encode(
-        _Result(
-            type=kind,
-            line=line,
-            ref=ref,
-            id=outcome.id,
-            agent=outcome.agent,
-            status=outcome.status,
-            attempts=outcome.attempts,
-            reason=outcome.reason,
-            durable=None if outcome.durable or outcome.reason is None else False,
-            reply=None if outcome.reply is None else msgspec.Raw(outcome.reply),
-            idempotent_replay=outcome.replay or None,
-        )
+def result(outcome: Outcome, *, ref: str | None = None, kind: str | None = None) -> bytes:
+    """What became of a message, as JSON: the answer to a POST, or a ``result`` frame."""
+    return _encode(_result(outcome, ref, None, kind))
+
+
+def results(told: Sequence[tuple[int, str | None, Outcome]]) -> bytes:
+    """Lines of the answer to a batch: what became of each, after its number and its ``ref``."""
+    return _encode_lines([_result(outcome, ref, line) for line, ref, outcome in told])
+
+
+def _result(outcome: Outcome, ref: str | None, line: int | None, kind: str | None = None) -> _Result:
+    return _Result(
+        type=kind,
+        line=line,
+        ref=ref,
+        id=outcome.id,
+        agent=outcome.agent,
+        status=outcome.status,
+        attempts=outcome.attempts,
+        reason=outcome.reason,
+        durable=None if outcome.durable or outcome.reason is None else False,
+        reply=None if outcome.reply is None else msgspec.Raw(outcome.reply),
+        idempotent_replay=outcome.replay or None,
     )
 
 

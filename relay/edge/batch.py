@@ -6,7 +6,7 @@ twisted.web hands a request over when its body is whole. This one is fed as its 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -65,7 +65,7 @@ class Batch:
         self._state = State.READING
         self._lots: set[Lot] = set()  #: those with undecided lines
         self._undecided, self._undecided_bytes = 0, 0  #: lines, and their bytes
-        self._results: list[bytes] = []
+        self._results: list[bytes] = []  #: whole lines of the answer, one or several in each
         self._writing: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
         self._seen = (0, 0.0)  #: unread bytes at the last look, and when they last became fewer
@@ -164,26 +164,29 @@ class Batch:
         self._undecided_bytes -= sum(line.size for line in lot.lines.values())
         lot.hang_up()
 
-    def _decided(self, lot: Lot, index: int, result: Outcome | Problem) -> None:
+    def _decided(self, lot: Lot, became: Sequence[tuple[int, Outcome | Problem]]) -> None:
         if lot not in self._lots:
             return  # hung up
-        line = lot.lines.pop(index)
-        self._undecided -= 1
-        self._undecided_bytes -= line.size
+        decided = [(lot.lines.pop(index), result) for index, result in became]
+        self._undecided -= len(decided)
+        self._undecided_bytes -= sum([line.size for line, _ in decided])
         if not lot.lines:
             self._lots.discard(lot)
         if self._state in GONE:
             return
-        if isinstance(result, Problem):
-            self._refuse(line.number, line.ref, result)
-        else:
-            self._results.append(posting.result(result, ref=line.ref, line=line.number))
-        if self._writing is None:
-            self._write_soon()
+        told: list[tuple[int, str | None, Outcome]] = []
+        for line, result in decided:
+            if isinstance(result, Problem):
+                self._refuse(line.number, line.ref, result)
+            else:
+                told.append((line.number, line.ref, result))
+        if told:
+            self._results.append(posting.results(told))
+        self._write_soon()
 
     def _refuse(self, number: int, ref: str | None, problem: Problem) -> None:
         self._request.site.counters.reached(problem.limit)
-        self._results.append(_refused(number, ref, problem))
+        self._results.append(_refused(number, ref, problem) + b"\n")
 
     # -- what goes out
 
@@ -196,7 +199,7 @@ class Batch:
         self._writing = None
         results, self._results = self._results, []
         if results:
-            self._request.write(b"".join(result + b"\n" for result in results))
+            self._request.write(b"".join(results))
             self._look_later()
         if self._is_done():
             self._stop_timers()

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from relay.core.model import Outcome, Reason, Submission
-from relay.core.ports import MessageFilters
+from relay.core.ports import MessageFilters, Tell
 from relay.core.problems import Problem
 from relay.hub import direct, repeat
 from relay.hub.acks import Reader
@@ -22,7 +22,7 @@ from relay.hub.direct import Direct, is_free, is_plain
 from relay.hub.directory import Directory
 from relay.hub.mailbag import Mailbag
 from relay.hub.overflow import Overflow
-from relay.hub.parcel import Parcel, Tell, is_only_kept, may_settle, share_out
+from relay.hub.parcel import Parcel, is_only_kept, may_settle, share_out
 from relay.hub.post import Post, make_message
 from relay.hub.room import Room
 from relay.hub.screen import Screen
@@ -217,6 +217,6 @@ def _tell_line(tell: Tell, index: int, result: Outcome | Failure) -> None:
         problem = result.value
         if not isinstance(problem, Problem):
             problem = Problem("internal", "the relay failed at this line; its log says how")
-        tell(index, problem)
+        tell([(index, problem)])
     else:
-        tell(index, result)
+        tell([(index, result)])

@@ -5,9 +5,11 @@ The store would put them into one commit too. But here they cost one write and o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
 
 from relay.core.model import Outcome, Submission
 from relay.core.problems import Problem
@@ -27,6 +29,8 @@ Tell = Callable[[Outcome | Problem], object]
 class Mailbag:
     """What gathers is sent off as soon as what is being written is. Who asks has seen that each may go by a parcel."""
 
+    log = Logger()
+
     def __init__(self, context: Context, couriers: Couriers, directory: Directory) -> None:
         self._context = context
         self._couriers = couriers
@@ -40,11 +44,9 @@ class Mailbag:
     def put(self, submission: Submission, tell: Tell) -> None:
         """Accept the message. ``tell`` is called once, when it is durable, or nobody tries any more."""
         if self._parcel is None:
-            tells: list[Tell] = []
-            self._tells = tells
-            self._parcel = Parcel(
-                self._context, self._couriers, self._directory, lambda index, became: tells[index](became)
-            )
+            self._tells = []
+            tell_each = partial(self._tell_each, self._tells)
+            self._parcel = Parcel(self._context, self._couriers, self._directory, tell_each)
         self._parcel.add(submission, len(self._tells))
         self._tells.append(tell)
         self._size += len(submission.payload)
@@ -52,6 +54,13 @@ class Mailbag:
             self._send()
         elif self._timer is None:
             self._timer = self._context.clock.callLater(LONGEST, self._is_overdue)
+
+    def _tell_each(self, tells: Sequence[Tell], told: Sequence[tuple[int, Outcome | Problem]]) -> None:
+        for index, became in told:
+            try:
+                tells[index](became)
+            except Exception:
+                self.log.failure("telling what became of a message went wrong")
 
     def _is_overdue(self) -> None:
         self._timer = None

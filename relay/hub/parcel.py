@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from relay.core import policy
 from relay.core.model import Event, Outcome, Put, Record, Submission
-from relay.core.ports import StoreUnavailable
+from relay.core.ports import StoreUnavailable, Tell
 from relay.core.problems import Problem
 from relay.hub.context import Context
 from relay.hub.courier import Courier
@@ -24,9 +24,6 @@ from relay.hub.couriers import Couriers
 from relay.hub.directory import Directory
 from relay.hub.post import make_message, not_kept, ttl_of
 from relay.hub.room import Room
-
-#: Is told what became of each line, by its index.
-Tell = Callable[[int, Outcome | Problem], object]
 
 QUEUED: Final = {False: "queued", True: "accepted"}  #: by whether it was asked not to wait
 
@@ -139,11 +136,10 @@ class Parcel:
         became = self._refused(error) if error is not None else self._kept()
         if len(self._shares) > 1:
             became.sort(key=itemgetter(0))
-        for index, each in became:
-            try:
-                self._tell(index, each)
-            except Exception:
-                self.log.failure("telling what became of a line went wrong")
+        try:
+            self._tell(became)
+        except Exception:
+            self.log.failure("telling what became of lines went wrong")
         for agent, _, _ in self._shares:
             if error is None:
                 self._directory.seen(agent, 0.0)

@@ -22,6 +22,7 @@ from relay.core.ports import (
     MessageFilters,
     MessageStore,
     StoreBroken,
+    Tell,
 )
 from relay.core.problems import Problem
 from relay.core.session import Close
@@ -37,7 +38,6 @@ from relay.hub.heartbeat import Heartbeat
 from relay.hub.ledger import Ledger
 from relay.hub.mending import Mending
 from relay.hub.overflow import Overflow
-from relay.hub.parcel import Tell
 from relay.hub.patience import Patience
 from relay.hub.permits import Permits
 from relay.hub.pressure import Pressure

@@ -30,7 +30,7 @@ from relay.auth.open import OpenHouse
 from relay.core.access import Grant
 from relay.core.limits import Limits
 from relay.core.model import AgentView, Outcome, Readiness, Reason, Submission
-from relay.core.ports import AgentTransport, Audit, Authenticator, Floor
+from relay.core.ports import AgentTransport, Audit, Authenticator, Floor, Tell
 from relay.core.problems import Problem
 from relay.edge.site import make_site
 
@@ -188,18 +188,16 @@ class DeskFloor:
             return self.undecided[-1]
         return succeed(self.outcome(submission))
 
-    def submit_all(
-        self, lines: Sequence[Submission], tell: Callable[[int, Outcome | Problem], object]
-    ) -> Callable[[], object]:
+    def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
         works = []
         for index, submission in enumerate(lines):
             try:
                 work = self.submit(submission)
             except Problem as problem:
-                tell(index, problem)
+                tell([(index, problem)])
             else:
                 works.append(work)
-                work.addErrback(lambda failure: failure.value).addCallback(partial(tell, index))
+                work.addErrback(lambda failure: failure.value).addCallback(partial(_tell, tell, index))
         return partial(_cancel, works)
 
     def admit(self) -> None:
@@ -226,6 +224,10 @@ class DeskFloor:
 
     def readiness(self) -> Readiness:
         return self.state
+
+
+def _tell(tell: Tell, index: int, became: Outcome | Problem) -> None:
+    tell([(index, became)])
 
 
 def _cancel(works: Iterable[Deferred[Any]]) -> None:

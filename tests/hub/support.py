@@ -276,7 +276,7 @@ class Floor:
 
         submission = Submission(agent, body, content_type, form, wait, **fields)
         if line:
-            self.hub.submit_all([submission], lambda _, became: answer.is_(became))
+            self.hub.submit_all([submission], lambda became: answer.is_(became[0][1]))
             return answer
         work = Deferred.fromCoroutine(_await(self.hub.submit(submission)))
         work.addCallbacks(done, lambda failure: setattr(answer, "problem", failure.value))

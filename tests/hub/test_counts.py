@@ -55,7 +55,7 @@ def test_lines_that_came_together_for_agents_that_are_away_have_one_answer_from_
     store = CountingStore()
     floor = Floor(store)
     told: dict[int, Any] = {}
-    floor.hub.submit_all(together(*[f"desk-{n % 7}" for n in range(200)]), told.__setitem__)
+    floor.hub.submit_all(together(*[f"desk-{n % 7}" for n in range(200)]), told.update)
     assert (store.answers, store.writes) == (1, ["Put"] * 200)
     assert list(told) == list(range(200))
     assert {(became.status, became.reason) for became in told.values()} == {("queued", Reason.AWAY)}
@@ -67,7 +67,7 @@ def test_an_agent_that_comes_while_its_lines_are_written_gets_them_all_in_order(
     floor = Floor(CountingStore())
     floor.store.hold()
     told: dict[int, Any] = {}
-    floor.hub.submit_all(together(*["desk-1"] * 30), told.__setitem__)
+    floor.hub.submit_all(together(*["desk-1"] * 30), told.update)
     agent = floor.agent().register()
     floor.post(wait=0)  # takes its place behind them
     assert agent.heard("message") == []
@@ -122,7 +122,7 @@ def test_what_was_accepted_is_known_while_it_is_written() -> None:
     floor.store.hold()
     seen: list[Any] = []
     floor.hub.notices.subscribe(seen.append)
-    floor.hub.submit_all(together("desk-1"), lambda index, became: None)
+    floor.hub.submit_all(together("desk-1"), lambda became: None)
     (notice,) = seen
     view = floor.look(notice.fields["id"])
     assert (notice.event, view.status.value, view.attempts) == ("message.accepted", "queued", 0)
@@ -132,7 +132,7 @@ def test_lines_that_the_store_refuses_are_all_told_so_and_leave_nothing_in_mind(
     floor = Floor(CountingStore())
     floor.store.fail_with(StoreUnavailable("disk full"))
     told: dict[int, Any] = {}
-    floor.hub.submit_all(together(*["desk-1", "desk-2"] * 5), told.__setitem__)
+    floor.hub.submit_all(together(*["desk-1", "desk-2"] * 5), told.update)
     assert {became.word for became in told.values()} == {"store-unavailable"}
     assert len({became.fields["id"] for became in told.values()}) == 10
     assert not list(floor.hub._couriers)
@@ -143,7 +143,7 @@ def test_lines_that_the_store_refuses_are_all_told_so_and_leave_nothing_in_mind(
 def test_limits_are_asked_of_each_line_of_those_that_came_together() -> None:
     floor = Floor(CountingStore(), queue_count=3)
     told: dict[int, Any] = {}
-    floor.hub.submit_all(together(*["desk-1"] * 5, "desk-2"), told.__setitem__)
+    floor.hub.submit_all(together(*["desk-1"] * 5, "desk-2"), told.update)
     assert [isinstance(told[n], Outcome) for n in range(6)] == [True, True, True, False, False, True]
     assert told[3].word == "queue-full"
 
@@ -155,7 +155,7 @@ def test_lines_that_ask_for_more_keep_their_place_among_the_plain_ones() -> None
     lines[2] = replace(lines[2], topic="t")
     lines[4] = replace(lines[4], key="k")
     floor.store.hold()
-    floor.hub.submit_all(lines, told.__setitem__)
+    floor.hub.submit_all(lines, told.update)
     agent = floor.agent().register()
     floor.store.release()
     assert [message["id"] for message in agent.heard("message")] == [told[n].id for n in range(6)]
@@ -165,7 +165,7 @@ def test_a_drain_waits_for_lines_that_are_being_written() -> None:
     floor = Floor(CountingStore())
     floor.store.hold()
     told: dict[int, Any] = {}
-    floor.hub.submit_all(together(*["desk-1"] * 3), told.__setitem__)
+    floor.hub.submit_all(together(*["desk-1"] * 3), told.update)
     drained = floor.hub.drain()
     assert not drained.called
     floor.store.release()

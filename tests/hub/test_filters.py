@@ -106,11 +106,11 @@ def test_every_line_of_a_batch_is_seen_and_who_hangs_up_changes_nothing(place: P
     place.filters.on_ingest = lambda submission: replace(submission, payload=b'"seen"')
     lines = [Submission("desk-1", b"%d" % number, "application/json", Form.JSON, 0.0) for number in range(3)]
     told: list[int] = []
-    place.hub.submit_all(lines, lambda index, became: told.append(index))
+    place.hub.submit_all(lines, lambda became: told.extend([index for index, _ in became]))
     assert told == [0, 1, 2]
     thinking: Deferred[Submission] = Deferred()
     place.filters.on_ingest = lambda submission: thinking
-    place.hub.submit_all(lines[:1], lambda index, became: None)()
+    place.hub.submit_all(lines[:1], lambda became: None)()
     thinking.callback(replace(lines[0], payload=b'"late"'))
     assert place.here().messages() == ["seen", "seen", "seen", "late"]
 

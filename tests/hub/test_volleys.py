@@ -20,7 +20,7 @@ def lines(*agents: str, **fields: Any) -> list[Submission]:
 def submit(floor: Floor, *submissions: Submission) -> dict[int, Outcome | Problem]:
     """What each line is told, by its index, when it is told."""
     told: dict[int, Outcome | Problem] = {}
-    floor.hub.submit_all(submissions, told.__setitem__)
+    floor.hub.submit_all(submissions, told.update)
     return told
 
 
@@ -146,7 +146,7 @@ def test_who_hangs_up_changes_nothing_and_a_drain_does_not_wait_for_those() -> N
     floor = Floor()
     agent = floor.agent().register(batch=True)
     told: dict[int, Outcome | Problem] = {}
-    hang_up = floor.hub.submit_all(lines("desk-1", "desk-1"), told.__setitem__)
+    hang_up = floor.hub.submit_all(lines("desk-1", "desk-1"), told.update)
     hang_up()
     floor.hub.drain()
     assert said(told) == {0: "queued:draining", 1: "queued:draining"}

@@ -6,7 +6,7 @@ The world keeps its own books, of what was said on the wires and in the answers 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -110,9 +110,11 @@ class World:
         lines, self._together = self._together, None
         assert lines is not None
 
-        self.floor.hub.submit_all(
-            [parcel.submission for parcel, _ in lines], lambda n, became: _fire(lines[n][1], became)
-        )
+        def tell(told: Sequence[tuple[int, Outcome | Problem]]) -> None:
+            for n, became in told:
+                _fire(lines[n][1], became)
+
+        self.floor.hub.submit_all([parcel.submission for parcel, _ in lines], tell)
 
     def repeat(self, parcel: Parcel, submission: Submission) -> None:
         """The same POST again, perhaps with other manners."""
@@ -163,7 +165,7 @@ class World:
         if self._together is not None:
             self._together.append((parcel, work))
         elif line:
-            hub.submit_all([submission], lambda _, became: _fire(work, became))
+            hub.submit_all([submission], lambda told: _fire(work, told[0][1]))
         else:
             hub.submit(submission).chainDeferred(work)
         work.addCallbacks(done, refused)
