@@ -18,6 +18,7 @@ from relay.core.problems import Problem
 
 LONGEST_REF: Final = 64
 DEEPEST: Final = 128
+JSON: Final = "application/json"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -34,6 +35,14 @@ class Line(msgspec.Struct, frozen=True):
     callback_url: str | None = None
     wait: float | None = None
     respond_async: bool = msgspec.field(default=False, name="async")
+    ref: str | None = None
+
+
+class _Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A line that asks for nothing, as most do."""
+
+    agent: str
+    payload: msgspec.Raw
     ref: str | None = None
 
 
@@ -58,6 +67,7 @@ class _Result(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 _line: Final = msgspec.json.Decoder(Line)
+_plain: Final = msgspec.json.Decoder(_Plain)
 _encode: Final = msgspec.json.Encoder().encode
 _encode_lines: Final = msgspec.json.Encoder().encode_lines
 _ref: Final = msgspec.json.Decoder(_Ref)
@@ -127,14 +137,32 @@ def read_all(
         b"\n".join(lines).decode("utf-8")
         if [data for data in lines if data.count(b"[") + data.count(b"{") > DEEPEST]:
             return None
-        found = list(map(_line.decode, lines))
-        if [line for line in found if line.ref is not None and len(line.ref) > LONGEST_REF]:
-            return None
-        if not all(map(is_agent_id, {line.agent for line in found})):
-            return None
-        return [(line.ref, _submission(line, limits, default_wait, publisher, hosts)) for line in found]
+        read = _read_plain(lines, limits, default_wait, publisher)
+        if read is None:
+            found = list(map(_line.decode, lines))
+            read = [(line.ref, _submission(line, limits, default_wait, publisher, hosts)) for line in found]
     except (Problem, msgspec.DecodeError, UnicodeDecodeError):
         return None
+    if [ref for ref, _ in read if ref is not None and len(ref) > LONGEST_REF]:
+        return None
+    return read if all(map(is_agent_id, {submission.agent for _, submission in read})) else None
+
+
+def _read_plain(
+    lines: Sequence[bytes], limits: Limits, default_wait: float, publisher: str
+) -> list[tuple[str | None, Submission]] | None:
+    """The same for lines of which none asks for anything, nor may have too large a payload; None if one does."""
+    if max(map(len, lines)) > limits.payload:
+        return None
+    try:
+        found = list(map(_plain.decode, lines))
+    except msgspec.ValidationError:
+        return None
+    wait = min(max(default_wait, 0.0), limits.wait_max)
+    return [
+        (line.ref, Submission(line.agent, bytes(line.payload), JSON, Form.JSON, wait, publisher=publisher))
+        for line in found
+    ]
 
 
 def _submission(line: Line, limits: Limits, default_wait: float, publisher: str, hosts: frozenset[str]) -> Submission:
@@ -187,7 +215,7 @@ def _payload(line: Line) -> tuple[Form, str, bytes]:
     if line.encoding is None:
         if content_type is not None:
             payload.check_type(content_type)
-        return Form.JSON, content_type or "application/json", bytes(line.payload)
+        return Form.JSON, content_type or JSON, bytes(line.payload)
     if line.encoding != "base64":
         raise Problem("invalid-json", "'encoding' must be 'base64' or left out")
     try:
