@@ -19,7 +19,7 @@ from relay.core.model import Outcome
 from relay.core.ports import Floor
 from relay.core.problems import Problem
 from relay.edge.lines import Line, Reading, Settings
-from relay.edge.transport import waiting_in
+from relay.edge.transport import read_much, waiting_in
 
 if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
@@ -69,6 +69,7 @@ class Batch:
         self._writing: IDelayedCall | None = None
         self._watch: IDelayedCall | None = None
         self._seen = (0, 0.0)  #: unread bytes at the last look, and when they last became fewer
+        read_much(request.channel.transport)
         request.notifyFinish().addErrback(lambda _: self._lost())
 
     # -- what comes in

@@ -34,8 +34,6 @@ from relay.core.ports import AgentTransport, Audit, Authenticator, Floor, Tell
 from relay.core.problems import Problem
 from relay.edge.site import make_site
 
-#: One read of the reactor.
-READ = 65536
 FIXED_TIME = 1_700_000_000.0
 
 
@@ -86,8 +84,8 @@ class Socket(_AbortingMixin, FileDescriptor):
         while moved and not self.lost:
             before = self._state()
             if self.reading and self._incoming:
-                data = bytes(self._incoming[:READ])
-                del self._incoming[:READ]
+                data = bytes(self._incoming[: self.bufferSize])
+                del self._incoming[: self.bufferSize]
                 self.protocol.dataReceived(data)
             if not self.lost and self in self.reactor.getWriters():
                 ended = self.doWrite()

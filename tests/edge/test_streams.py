@@ -402,6 +402,13 @@ def test_every_line_has_its_result_and_a_bad_one_spoils_itself_only(relay: Relay
     assert client.socket.sent.endswith(b"0\r\n\r\n")
 
 
+def test_much_of_a_batch_is_read_at_a_time(relay: Relay) -> None:
+    client = relay.house.connect()
+    read = client.socket.bufferSize
+    client.send(request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length="1000"))
+    assert client.socket.bufferSize == 2 * read
+
+
 def test_results_come_while_the_body_is_still_on_its_way(relay: Relay) -> None:
     client = relay.house.connect()
     client.send(request("POST", "/v1/messages", b"", content_type="application/x-ndjson", content_length="1000"))
