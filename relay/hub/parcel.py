@@ -49,12 +49,14 @@ def share_out(
     """The lines by agent, each with its index, where one look is enough: all are plain, for agents that are away and
     have nothing in mind, and there is room for all of them. None: each must be looked at by itself.
     """
-    if context.draining or not all(map(is_only_kept, lines)):
+    if context.draining:
         return None
     shares: dict[str, list[tuple[int, Submission]]] = {}
     sizes: dict[str, list[int]] = {}
     for index, submission in enumerate(lines):
         agent = submission.agent
+        if not is_only_kept(submission):
+            return None
         if agent not in shares:
             if not may_settle(couriers.get(agent)):
                 return None
