@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from itertools import count, islice
 from typing import Any
@@ -25,7 +25,7 @@ class Bulletin:
     def __init__(self, wall: Callable[[], float], most: int, boot: str) -> None:
         self.boot = boot
         self.number = 0
-        self.counts: dict[str, int] = {}  #: how often each kind happened, since the start
+        self.counts: dict[str, int] = defaultdict(int)  #: how often each kind happened, since the start
         self._wall = wall
         self._notices: deque[Notice | _Step] = deque(maxlen=most)
         self._subscribers: dict[Subscriber, None] = {}
@@ -33,7 +33,7 @@ class Bulletin:
     def tell(self, event: str, agent: str, **fields: Any) -> None:
         """Something happened."""
         self.number += 1
-        self._count(event, 1)
+        self.counts[event] += 1
         notice = Notice(self.number, event, agent, self._wall(), fields)
         self._notices.append(notice)
         if self._subscribers:
@@ -43,7 +43,7 @@ class Bulletin:
         """``message.name`` happened to a message at that Unix time."""
         step = (name, agent, at, id, detail)
         self.number += 1
-        self._count(name, 1)
+        self.counts[name] += 1
         self._notices.append(step)
         if self._subscribers:
             self._pass_on(_notice(self.number, step))
@@ -55,8 +55,8 @@ class Bulletin:
             self.add(second, agent, at, id, None)
             return
         self.number += 2
-        self._count(first, 1)
-        self._count(second, 1)
+        self.counts[first] += 1
+        self.counts[second] += 1
         self._notices.extend(((first, agent, at, id, None), (second, agent, at, id, None)))
 
     def add_all(self, name: str, at: float, messages: Sequence[tuple[str, str]]) -> None:
@@ -66,11 +66,8 @@ class Bulletin:
                 self.add(name, agent, at, id, None)
             return
         self.number += len(messages)
-        self._count(name, len(messages))
+        self.counts[name] += len(messages)
         self._notices.extend([(name, agent, at, id, None) for agent, id in messages])
-
-    def _count(self, name: str, number: int) -> None:
-        self.counts[name] = self.counts.get(name, 0) + number
 
     def _pass_on(self, notice: Notice | None) -> None:
         for subscriber in list(self._subscribers):
