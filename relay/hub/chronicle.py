@@ -113,11 +113,13 @@ class Chronicle:
             self._has_landed(entry, message, session, reply, now)
 
     def _has_landed(self, entry: Entry, message: Message, session: str | None, reply: bytes | None, now: float) -> None:
-        if entry.launched == (message.created_at, session) and not entry.events and session is not None:
-            id, publisher, expires_at = entry.id, message.publisher, message.expires_at
-            landed = Landed(id, message.agent, publisher, message.created_at, expires_at, session, now, reply)
+        launched = entry.launched
+        if launched is not None and launched[1] == session and not entry.events:
+            at, session = launched
+            landed = Landed(entry.id, message.agent, message.publisher, at, message.expires_at, session, now, reply)
             self._remembered.add(landed)
-            self.ended(id)
+            if self._watchers:
+                self.ended(entry.id)
         else:
             entry.events += (Event(now, Status.DELIVERED.value, session, self._node),)
             self.remember(message, entry, Status.DELIVERED, "", reply)

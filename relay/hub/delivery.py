@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred, fail
@@ -32,6 +33,12 @@ from relay.hub.volley import Volleys
 DRAIN_RETRY = 5  #: seconds, ``Retry-After`` of a relay that shuts down
 
 
+class Submit(Protocol):
+    """See ``relay.core.ports.Floor.submit``."""
+
+    def __call__(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]: ...
+
+
 class Delivery:
     """What a door calls for each message."""
 
@@ -46,8 +53,8 @@ class Delivery:
         filters: MessageFilters | None = None,
     ) -> None:
         """``overflow``: what makes room in a full queue; without it what is new is refused."""
-        #: See ``relay.core.ports.Floor.submit``. Cancel the answer when nobody reads it any more.
-        self.submit: Callable[..., Deferred[Outcome]] = self.accept
+        #: Cancel the answer when nobody reads it any more.
+        self.submit: Submit = self.accept
         self._filters = filters
         if filters is not None:
             self.submit = Sieve(context, filters, self.accept).submit

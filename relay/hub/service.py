@@ -13,7 +13,7 @@ from relay.core import policy
 from relay.core.access import Grant
 from relay.core.counters import Counters
 from relay.core.limits import Limits
-from relay.core.model import AgentView, Figures, Letter, MessageView, Outcome, Readiness, Reason, Submission
+from relay.core.model import AgentView, Figures, Letter, MessageView, Readiness, Reason, Submission
 from relay.core.ports import (
     AgentConversation,
     AgentTransport,
@@ -95,6 +95,7 @@ class Hub:
         self._registry = Registry(self._context, self._couriers, self._directory, self._heartbeat, permits, manners)
         drops = Overflow(self._context, self._couriers) if overflow == "drop-oldest" else None
         self._delivery = Delivery(self._context, self._couriers, self._directory, drops, filters)
+        self.submit = self._delivery.submit
         self._records = Records(self._context, self._couriers)
         self._mending = Mending(self._context, self._couriers, self._records)
         self._views = Views(self._context, self._registry, self._couriers, self._directory, node)
@@ -189,9 +190,6 @@ class Hub:
         self._context.patience.close()
 
     # -- what the doors ask
-
-    def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
-        return self._delivery.submit(submission, line=line)
 
     def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
         return self._delivery.submit_all(lines, tell)

@@ -48,7 +48,7 @@ class Sieve:
         self._lines: dict[str, deque[_Place]] = {}
         self._waiting = 0
 
-    def submit(self, submission: Submission, *, line: bool) -> Deferred[Outcome]:
+    def submit(self, submission: Submission, *, line: bool = False) -> Deferred[Outcome]:
         """See ``relay.core.ports.Floor.submit``."""
         try:
             self._check()
