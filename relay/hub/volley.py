@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -20,6 +21,7 @@ from relay.hub.direct import Direct, Finish, is_free, is_plain, send
 from relay.hub.post import make_message
 from relay.hub.room import Room
 
+NO_SPACE: Final = (0, 0)
 #: Is told what became of each line, by its index.
 Told = Callable[[int, Outcome | Failure], object]
 
@@ -111,15 +113,17 @@ class Volleys:
         """
         rest: list[tuple[int, Submission]] = []
         shares: dict[str, list[tuple[int, Submission]]] = {}
-        left: dict[str, tuple[int, int]] = {}
+        # An agent's only one is sent sooner by itself.
+        counts = Counter([submission.agent for submission in lines])
+        left = {agent: _left(couriers.get(agent)) for agent, count in counts.items() if count > 1}
         for index, submission in enumerate(lines):
             agent, size = submission.agent, len(submission.payload) + wire.ENVELOPE
-            count, space = left[agent] if agent in left else _left(couriers.get(agent))
+            count, space = left.get(agent, NO_SPACE)
             if count > 0 and size <= space and not submission.headers and is_plain(submission):
                 left[agent] = count - 1, space - size
                 shares.setdefault(agent, []).append((index, submission))
             else:
-                left[agent] = 0, 0  # what comes after it goes after it
+                left[agent] = NO_SPACE  # what comes after it goes after it
                 rest.append((index, submission))
         sizes = {agent: [len(submission.payload) for _, submission in share] for agent, share in shares.items()}
         if not room.holds(sizes) or not self._context.pressure.may_hold(sum(map(sum, sizes.values()))):
@@ -184,6 +188,6 @@ def _left(courier: Courier | None) -> tuple[int, int]:
     """How many lines its agent takes at once now, and of how many bytes with their envelopes."""
     outlet = None if courier is None else courier.outlet
     if courier is None or outlet is None or not outlet.batches or courier.silence.mute or not is_free(courier, 0):
-        return 0, 0
+        return NO_SPACE
     count, space = outlet.gathers()
     return min(count, outlet.window - courier.line.flying), space
