@@ -236,6 +236,12 @@ class AgentTransport(Protocol):
     def send(self, *frames: bytes) -> None:
         """Send text frames (UTF-8), in that order, as one write where that is possible."""
 
+    def send_soon(self, frame: bytes) -> None:
+        """The same, but it may leave as late as at the end of the reactor's turn, in one write with others.
+
+        What is sent after it leaves after it.
+        """
+
     def ping(self) -> None:
         """Send a protocol-level ping."""
 
@@ -258,8 +264,8 @@ class AgentTransport(Protocol):
 class AgentConversation(Protocol):
     """What a wire tells of its agent: the hub's side of one connection."""
 
-    def received(self, frame: bytes) -> None:
-        """A whole text message came (valid UTF-8, within the frame limit)."""
+    def received(self, *frames: bytes) -> None:
+        """Whole text messages came together, in this order (valid UTF-8, each within the frame limit)."""
 
     def granted(self, grant: Grant) -> None:
         """Its agent has shown another token, of that grant, to the wire itself."""

@@ -44,6 +44,7 @@ class _Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     agent: str
     payload: msgspec.Raw
     ref: str | None = None
+    type: msgspec.Raw = msgspec.Raw(b"")  #: of a ``publish`` frame; in a line it is ignored, whatever it is
 
 
 class _Ref(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ class State(enum.Enum):
 
 
 LIVE: Final = State.LIVE  #: where nearly all are
+OVER: Final = State.OVER
 
 
 class Act(enum.Enum):

@@ -123,6 +123,7 @@ _kinds: Final[dict[str, msgspec.json.Decoder[Any]]] = {
 _ACK: Final = b'{"type":"ack",'  #: how nearly every frame begins …
 #: … and what it is as a whole, with the blanks that some libraries write.
 _PLAIN_ACK: Final = re.compile(rb'\{"type": ?"ack", ?"id": ?"([0-9a-f-]{36})"\}')
+PUBLISH: Final = (b'{"type":"publish",', b'{"type": "publish",')  #: how nearly every publication does
 _encode: Final = msgspec.json.Encoder().encode
 _JSON: Final = Form.JSON  # to name a member by its class takes a while
 
@@ -132,8 +133,10 @@ def parse(data: bytes) -> tuple[str, Frame]:
     if data.count(b"[") + data.count(b"{") > _DEEPEST:
         _check_depth(data)
     try:
-        # Of a name that is there twice any may count (RFC 8259 section 4): of an ACK it is the first.
+        # Of a name that is there twice any may count (RFC 8259 section 4): of an ACK and a publication it is the first.
         kind = "ack" if data.startswith(_ACK) else _head.decode(data).type
+        if data.startswith(PUBLISH):
+            kind = "publish"
         decoder = _kinds.get(kind)
         if decoder is None:
             raise BadFrame("unknown-type", f"no frame type {kind[:40]!r}; known are {', '.join(_kinds)}", kind)

@@ -56,6 +56,7 @@ _BUSY: Final = Phase.BUSY
 _WHOLE_TEXT: Final = 0x81  #: text in one frame, without extensions
 _MASKED: Final = 0x80  #: and the length in the lower bits
 _HUGE: Final = _MASKED + 127  #: the length stands in the next eight bytes
+_SMALLEST: Final = 7  #: bytes of a masked frame that says something
 
 
 class Said(NamedTuple):
@@ -268,14 +269,13 @@ class FastProtocol(AgentProtocol):
     """An agent's connection that reads plain frames and writes by itself, while nothing else is under way on it."""
 
     def dataReceived(self, data: bytes) -> None:
-        while data and self.state == self.STATE_OPEN and not (self.data or self.inside_message or self.current_frame):
-            text, size = plain_text(data, self.limits.frame)
-            if not text:
-                break
-            data = data[size:]
-            self.conversation.received(text)
-        if data:
-            super().dataReceived(data)
+        at = 0
+        if self.state == self.STATE_OPEN and not (self.data or self.inside_message or self.current_frame):
+            texts, at = plain_texts(data, self.limits.frame)
+            if texts:
+                self.conversation.received(*texts)
+        if at < len(data):
+            super().dataReceived(data[at:])
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         write_now(self.transport, data)
@@ -283,26 +283,30 @@ class FastProtocol(AgentProtocol):
             self.wire.given += len(data)
 
 
-def plain_text(data: bytes, most: int) -> tuple[bytes, int]:
-    """The text of the frame that ``data`` begins with, unmasked, and the frame's size in bytes.
+def plain_texts(data: bytes, most: int) -> tuple[list[bytes], int]:
+    """The texts of the plain frames that ``data`` begins with, unmasked, and the size of these frames in bytes.
 
-    No text unless it is a whole message in one masked frame of UTF-8, of ``most`` and less than 64 KiB.
+    Each is a whole message in one masked frame of UTF-8, of 1 to ``most`` bytes and less than 64 KiB.
     """
-    if len(data) < 7 or data[0] != _WHOLE_TEXT or not _MASKED < data[1] < _HUGE:
-        return b"", 0
-    length, at = data[1] - _MASKED, 2
-    if length == 126:
-        length, at = int.from_bytes(data[2:4], "big"), 4
-        if length < 126:
-            return b"", 0  # it could have been said shorter, and must be
-    size = at + 4 + length
-    if length > most or len(data) < size:
-        return b"", 0
-    key = data[at : at + 4]
-    stream = (key * (length // 4 + 1))[:length]
-    hidden = int.from_bytes(data[at + 4 : size], "big")
-    text = (hidden ^ int.from_bytes(stream, "big")).to_bytes(length, "big")
-    return (text, size) if text.isascii() or _is_utf8(text) else (b"", 0)
+    texts: list[bytes] = []
+    start, end = 0, len(data)
+    while end - start >= _SMALLEST and data[start] == _WHOLE_TEXT and _MASKED < data[start + 1] < _HUGE:
+        length, at = data[start + 1] - _MASKED, start + 2
+        if length == 126:
+            length, at = int.from_bytes(data[at : at + 2], "big"), at + 2
+            if length < 126:
+                break  # it could have been said shorter, and must be
+        after = at + 4 + length
+        if length > most or after > end:
+            break
+        stream = (data[at : at + 4] * (length // 4 + 1))[:length]
+        hidden = int.from_bytes(data[at + 4 : after], "big")
+        text = (hidden ^ int.from_bytes(stream, "big")).to_bytes(length, "big")
+        if not (text.isascii() or _is_utf8(text)):
+            break
+        texts.append(text)
+        start = after
+    return texts, start
 
 
 def _is_utf8(text: bytes) -> bool:

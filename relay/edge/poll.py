@@ -101,6 +101,9 @@ class PollTransport:
             self._refusal = read
             self.errors.append({"code": read.code, "detail": read.detail, "id": read.id})
 
+    def send_soon(self, frame: bytes) -> None:
+        self.send(frame)
+
     def ping(self) -> None:
         if self.alive():
             self._clock.callLater(0, self._heard)

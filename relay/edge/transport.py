@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autobahn.websocket.protocol import WebSocketProtocol
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.interfaces import IAddress, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from relay.core.limits import Limits
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 MUCH: Final = 2 * FileDescriptor.bufferSize  #: bytes
+SOON_BYTES: Final = 65536  #: with so many what waits for the end of the turn leaves at once
 
 
 class Brake(enum.Flag):
@@ -44,7 +45,22 @@ _GONE: Final[Any] = Gone()
 class AgentWire:
     """One agent's wire. It is the producer of its transport, which says when the socket takes nothing more."""
 
-    __slots__ = ("_brakes", "_limits", "_protocol", "_taken", "deadline", "given", "holds", "kind", "leave", "peer")
+    __slots__ = (
+        "_brakes",
+        "_clock",
+        "_limits",
+        "_protocol",
+        "_soon",
+        "_soon_size",
+        "_taken",
+        "_turn",
+        "deadline",
+        "given",
+        "holds",
+        "kind",
+        "leave",
+        "peer",
+    )
 
     def __init__(self, protocol: AgentProtocol, clock: IReactorTime, limits: Limits) -> None:
         self.peer = name_of(protocol.transport.getPeer())
@@ -52,11 +68,15 @@ class AgentWire:
         self.holds = True
         self.leave: Leave = lambda: None  #: called when the connection is gone
         self.deadline = Deadline(clock, self._overdue)
+        self._clock = clock
         self._protocol = protocol
         self._limits = limits
         self._brakes = Brake.NONE
         self.given = 0  #: bytes that were written since the upgrade
         self._taken = 0
+        self._soon: list[bytes] | None = None  #: what leaves together, at the end of the turn …
+        self._soon_size = 0  #: … and its bytes
+        self._turn: IDelayedCall | None = None
 
     # -- what the hub may do
 
@@ -70,10 +90,34 @@ class AgentWire:
         protocol = self._protocol
         if protocol.state != WebSocketProtocol.STATE_OPEN:
             return
+        if self._soon is not None:
+            self.flush()
         if len(frames) == 1:
             protocol.sendData(_head_of(len(frames[0])) + frames[0])
         else:
             protocol.sendData(b"".join([piece for frame in frames for piece in (_head_of(len(frame)), frame)]))
+
+    def send_soon(self, frame: bytes) -> None:
+        if self._protocol.state != WebSocketProtocol.STATE_OPEN:
+            return
+        if self._soon is None:
+            self._soon = []
+            if self._turn is None:
+                self._turn = self._clock.callLater(0, self._turn_is_over)
+        self._soon.append(data := _head_of(len(frame)) + frame)
+        self._soon_size += len(data)
+        if self._soon_size >= SOON_BYTES:
+            self.flush()
+
+    def _turn_is_over(self) -> None:
+        self._turn = None
+        self.flush()
+
+    def flush(self) -> None:
+        """What was to be sent soon leaves."""
+        soon, self._soon, self._soon_size = self._soon, None, 0
+        if soon is not None and self._open():
+            self._protocol.sendData(b"".join(soon))
 
     def ping(self) -> None:
         if self._open():
@@ -93,11 +137,11 @@ class AgentWire:
     def unsent(self) -> int:
         transport = self._protocol.transport
         if isinstance(transport, FileDescriptor):
-            return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-        return waiting_in(transport)
+            return len(transport.dataBuffer) - transport.offset + transport._tempDataLen + self._soon_size
+        return waiting_in(transport) + self._soon_size
 
     def taken(self) -> int:
-        self._taken = max(self._taken, self.given - self.unsent())
+        self._taken = max(self._taken, self.given - waiting_in(self._protocol.transport))
         return self._taken
 
     def hold(self, holding: bool) -> None:
@@ -125,6 +169,9 @@ class AgentWire:
     def lost(self) -> None:
         """The connection is gone, and let go of: in a cycle with this it would stay until the collector comes."""
         self.deadline.stop()
+        turn, self._turn, self._soon, self._soon_size = self._turn, None, None, 0
+        if turn is not None:
+            turn.cancel()
         self.leave()
         self._protocol = _GONE
 
@@ -156,7 +203,7 @@ class AgentWire:
         elif self._brakes:
             self.deadline.after(self._limits.message_seconds)  # the rest may have come long ago: we did not read
         else:
-            self._protocol.fail(Close.ERRORS, "message_seconds")
+            self._protocol.fail(Close.ERRORS, limit="message_seconds")
 
     def _open(self) -> bool:
         return bool(self._protocol.state == WebSocketProtocol.STATE_OPEN)

@@ -46,7 +46,6 @@ class AgentProtocol(WebSocketServerProtocol):
     conversation: AgentConversation
     limits: Limits
     token: str | None  #: came with the upgrade
-    fragments = 0
 
     def onConnect(self, request: ConnectionRequest) -> str | None:
         return SUBPROTOCOL if SUBPROTOCOL in request.protocols else None
@@ -74,9 +73,9 @@ class AgentProtocol(WebSocketServerProtocol):
         self.fragments += 1
         # Autobahn's own limit would also refuse to send what is larger, and a message to an agent may be.
         if self.message_data_total_length > self.limits.frame:
-            self.fail(1009, "frame")
+            self.fail(1009, limit="frame")
         elif self.fragments > self.limits.fragments:
-            self.fail(Close.ERRORS, "fragments")
+            self.fail(Close.ERRORS, limit="fragments")
 
     def onMessageFrameEnd(self) -> None:
         super().onMessageFrameEnd()
@@ -100,24 +99,25 @@ class AgentProtocol(WebSocketServerProtocol):
         said = self.localCloseCode if self.closedByMe else (self.remoteCloseCode or NO_CODE) if was_clean else None
         self.factory.farewells.passes(partial(self.conversation.lost, said, self.closedByMe))
 
+    def sendCloseFrame(self, *said: Any, **named: Any) -> None:
+        self.wire.flush()  # nothing may follow it
+        super().sendCloseFrame(*said, **named)
+
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         # Autobahn's own formats three strings in colour for each frame, for a log that is off.
         self.transport.write(data)
         if self.state != self.STATE_CONNECTING:
             self.wire.given += len(data)
 
-    def fail(self, code: int, limit: str | None = None) -> None:
+    def fail(self, code: int = 1002, reason: str = "", *, limit: str | None = None) -> None:
         """Close because of what the agent sent; whatever else it sends is skipped. ``limit``: the one it reached."""
         self.failedByMe = True
         self.wire.close(code, WORDS[code], limit)
 
-    def _fail_connection(self, code: int = 1002, reason: str = "") -> None:
-        # Autobahn's reasons are sentences, and its second complaint would drop the connection before the first is read.
-        self.fail(code)
+    _fail_connection = fail  # Autobahn's own would drop the connection at a second complaint, before the first is read
 
     def _closeConnection(self, abort: bool = False) -> None:
-        # To abort at the end of a close handshake may take back what was said last.
-        self.wire.end()
+        self.wire.end()  # to abort at the end of a close handshake may take back what was said last
 
 
 class AgentFactory(WebSocketServerFactory):

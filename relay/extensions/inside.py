@@ -121,6 +121,9 @@ class InsideWire:
                 self._came.append(_frame.decode(frame))
                 self._look()
 
+    def send_soon(self, frame: bytes) -> None:
+        self.send(frame)
+
     def ping(self) -> None:
         if not self._over:
             self._clock.callLater(0, self.conversation.heard)

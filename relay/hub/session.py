@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from relay.core import wire
 from relay.core.access import NOBODY, Grant
 from relay.core.bucket import Bucket
-from relay.core.model import Outcome
 from relay.core.ports import AgentTransport
 from relay.core.session import LIVE, WAITING, Act, Close, State, act, broke, closed_by
 from relay.core.wire import BadFrame, Register
-from relay.hub import answers, frames, resend
+from relay.hub import answers, frames, publications, resend
 from relay.hub.context import Context
 from relay.hub.couriers import Couriers
 from relay.hub.delivery import Delivery
 from relay.hub.outlet import Outlet
+from relay.hub.publications import Lot
 
 
 class SessionHost(Protocol):
@@ -73,28 +72,33 @@ class AgentSession:
         self.probed = False  #: does somebody wait for a sign of life?
         self.outlet: Outlet | None = None
         self.holds = transport.holds
-        # Most sessions are idle, and an empty set takes 216 bytes, a list of one's own 72.
-        self.undecided: dict[Deferred[Outcome], None] = {}  #: answers to its publications
+        self.undecided = 0  #: publications
+        self.lots: dict[Lot, None] = {}  #: of those; most sessions are idle, and an empty set takes 216 bytes
         self.context = context
         self.couriers = couriers
         self.delivery = delivery
         self.host = host
-        self._kept: tuple[bytes, ...] = ()
+        self._kept: tuple[bytes, ...] = ()  # a list of one's own takes 72 bytes
         self._errors: tuple[float, ...] = ()
-        self._pace = Bucket(context.limits.frames) if context.limits.frames else None
+        self.pace = Bucket(context.limits.frames) if context.limits.frames else None
         self._deadline: IDelayedCall | None = context.clock.callLater(context.limits.register_seconds, self._too_late)
 
     # -- from the wire
 
-    def received(self, frame: bytes) -> None:
+    def received(self, *frames: bytes) -> None:
         self.heard()
+        single = len(frames) == 1 and not frames[0].startswith(wire.PUBLISH)  # as nearly always
+        for frame in frames if single else publications.taken_together(self, frames):
+            self._take(frame)
+
+    def _take(self, frame: bytes) -> None:
         is_live = self.state is LIVE
         if not is_live and self.state in WAITING:
             self._keep(frame)
             return
-        if self._pace is not None and not self._pace.take(self.heard_at) and is_live:
+        if self.pace is not None and not self.pace.take(self.heard_at) and is_live:
             self.context.counters.reached("frames")
-            detail = f"there may be {self._pace.rate:g} frames a second; this one had no effect"
+            detail = f"there may be {self.pace.rate:g} frames a second; this one had no effect"
             self.complain("rate-limited", detail, **wire.about(frame))
             return
         if is_live and self.agent and (id := wire.acknowledged(frame)) is not None:
@@ -142,8 +146,8 @@ class AgentSession:
             log_end(self, code, by_relay)
             self.host.released(self, broke=broke(code, by_relay))
         self.host.over(self)
-        for answer in list(self.undecided):
-            answer.cancel()
+        for lot in list(self.lots):
+            lot.hang_up()
 
     # -- what is said
 
@@ -204,8 +208,7 @@ class AgentSession:
         if self.agent:
             self.couriers.begin(self.agent, outlet)
         kept, self._kept = self._kept, ()
-        for frame in kept:
-            self.received(frame)
+        self.received(*kept)
         if was in WAITING:
             self.transport.hold(False)
 

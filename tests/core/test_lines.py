@@ -87,7 +87,9 @@ def test_the_names_of_headers_have_no_case_and_are_given_in_lower_case() -> None
 
 
 VALUES = st.one_of(st.sampled_from(ODD), st.binary(max_size=8), st.sampled_from([b"1", b"{}", b'"M\xc3\xbcller"']))
-NAMES = st.sampled_from([b"payload", b"other", b"ref", b"topic", b"ttl", b"agent", b"content_type", b"encoding"])
+NAMES = st.sampled_from(
+    [b"payload", b"other", b"ref", b"topic", b"ttl", b"agent", b"content_type", b"encoding", b"type"]
+)
 AGENTS_OF_LINES = st.sampled_from([b"desk-1", b"desk-1", b"desk-2", b"..", b"a b"])
 
 
@@ -98,7 +100,12 @@ def one_line(draw: st.DrawFn) -> bytes:
     return line.replace(b"\n", b"")
 
 
-@given(st.lists(one_line() | st.just(b'{"agent":"desk-1","payload":[1],"ref":"r"}'), min_size=1, max_size=3))
+PLAIN = st.sampled_from(
+    [b'{"agent":"desk-1","payload":[1],"ref":"r"}', b'{"type":"publish","agent":"desk-1","payload":[1]}']
+)
+
+
+@given(st.lists(one_line() | PLAIN, min_size=1, max_size=3))
 def test_lines_that_are_read_together_are_read_as_each_by_itself(lines: list[bytes]) -> None:
     together = posting.read_all(lines, Limits(), default_wait=5.0, publisher="", hosts=frozenset())
     try:

@@ -35,8 +35,8 @@ class Echo:
     def __init__(self, transport: AgentTransport) -> None:
         self._transport = transport
 
-    def received(self, frame: bytes) -> None:
-        self._transport.send(frame)
+    def received(self, *frames: bytes) -> None:
+        self._transport.send(*frames)
 
     def granted(self, grant: Grant) -> None:
         pass

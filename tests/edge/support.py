@@ -146,9 +146,10 @@ class Conversation:
     token: str | None = None
     grants: list[Grant] = field(default_factory=list)
 
-    def received(self, frame: bytes) -> None:
-        self.frames.append(frame)
-        self.on_frame(frame)
+    def received(self, *frames: bytes) -> None:
+        for frame in frames:
+            self.frames.append(frame)
+            self.on_frame(frame)
 
     def granted(self, grant: Grant) -> None:
         self.grants.append(grant)

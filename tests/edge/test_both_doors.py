@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from ast import literal_eval
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ __all__ = ["pem"]  # a fixture
 
 DATE = re.compile(rb"Date: [^\r]+")  #: the general way says when the request came, the hot path when it was answered
 LIMITS = Limits(payload=3000, head_bytes=2000, frame=3000)
-NAMES = ("one", "two")
+NAMES = ("one", "two", "many")  #: the last one takes several messages in a frame
 
 
 class Steady(random.Random):
@@ -56,11 +57,11 @@ class Steady(random.Random):
 
 
 class Stage:
-    """A relay, publishers and two agents on sockets in memory."""
+    """A relay, publishers and three agents on sockets in memory, and a session that only publishes."""
 
-    def __init__(self, *, fast: bool) -> None:
-        self.house = House(limits=LIMITS, fast_door=fast)
-        self.relay = Relay(self.house)
+    def __init__(self, *, fast: bool, limits: Limits = LIMITS) -> None:
+        self.house = House(limits=limits, fast_door=fast)
+        self.relay = Relay(self.house, **asdict(limits))
         # Sessions are told the end in no particular order.
         self.relay.hub._context.random = Steady(1)
         self.house.floor = self.relay.hub  # type: ignore[assignment]  # the real one
@@ -68,10 +69,14 @@ class Stage:
         self.publishers: list[Client] = [self.house.connect() for _ in range(3)]
         self.agents: list[Client] = [self._agent(name) for name in NAMES]
         self.read = [0 for _ in NAMES]
+        self.speakers: list[Client] = [self._session({})]
 
     def _agent(self, name: str) -> Client:
+        return self._session({"agent": name, "batch": name == "many"})
+
+    def _session(self, fields: dict[str, Any]) -> Client:
         client = self.house.connect()
-        client.send(upgrade() + frame(b'{"type":"register","agent":"%b"}' % name.encode()))
+        client.send(upgrade() + frame(json.dumps({"type": "register", **fields}).encode()))
         return client
 
     def unread(self, number: int) -> list[dict[str, Any]]:
@@ -79,7 +84,8 @@ class Stage:
         client = self.agents[number]
         found = [json.loads(text) for opcode, text in self.frames(client) if opcode == TEXT]
         new, self.read[number] = found[self.read[number] :], len(found)
-        return [item for item in new if item["type"] == "message"]
+        items = [item for each in new for item in each.get("messages", [each])]
+        return [item for item in items if item["type"] == "message"]
 
     def frames(self, client: Client) -> list[tuple[int, bytes]]:
         """What an agent got, but for pings: at which of two equal times they go depends on when bytes leave."""
@@ -93,6 +99,7 @@ class Stage:
         seen = {
             "answers": [DATE.sub(b"Date: now", bytes(client.socket.sent)) for client in self.publishers],
             "frames": [self.frames(client) for client in self.agents],
+            "results": [self.frames(client) for client in self.speakers],
             "lost": [client.socket.lost for client in self.house.clients],
             "reading": [client.socket.reading for client in self.house.clients],
             "unread": [client.socket.unread for client in self.house.clients],
@@ -193,15 +200,18 @@ def store_down(stage: Stage) -> None:
 
 def same(*steps: Step) -> dict[str, Any]:
     """Play the script through both doors: they must not differ. What was seen is returned."""
-    records = []
-    for fast in (True, False):
-        stage = Stage(fast=fast)
-        for step in steps:
-            step(stage)
-            stage.relay.settle()  # what is written goes out, as it does in a turn of the reactor
-        records.append(stage.record())
-    assert records[0] == records[1]
-    return records[0]
+    record = played(True, steps)
+    assert record == played(False, steps)
+    return record
+
+
+def played(fast: bool, steps: Sequence[Step], limits: Limits = LIMITS) -> dict[str, Any]:
+    """What was seen of the script through one of the doors."""
+    stage = Stage(fast=fast, limits=limits)
+    for step in steps:
+        step(stage)
+        stage.relay.settle()  # what is written goes out, as it does in a turn of the reactor
+    return stage.record()
 
 
 JSON = {"content_type": "application/json"}
@@ -444,6 +454,197 @@ def scripts(draw: st.DrawFn) -> list[Step]:
 @given(scripts())
 def test_whatever_happens_it_is_alike(steps: list[Step]) -> None:
     same(*steps)
+
+
+# -- publications, of which the hot path hands in several together
+
+
+def publication(ref: object = None, to: str = "one", payload: Any = 1, **fields: Any) -> bytes:
+    """A ``publish`` frame."""
+    names = {"type": "publish", "agent": to, "payload": payload, "ref": None if ref is None else str(ref), **fields}
+    text = json.dumps({name: value for name, value in names.items() if value is not None}, ensure_ascii=False)
+    return frame(text.encode())
+
+
+def speak(data: bytes) -> Step:
+    return Segment("speakers", 0, data)
+
+
+def alike(*steps: Step, limits: Limits = LIMITS) -> dict[str, Any]:
+    """As ``same``, but for what the protocol leaves open where several are handed in together: what is in a frame with
+    others, which of several results, or redeliveries, comes first, what happened first to different messages, and ids.
+    """
+    record = arranged(played(True, steps, limits))
+    assert record == arranged(played(False, steps, limits))
+    return record
+
+
+def arranged(record: dict[str, Any]) -> dict[str, Any]:
+    ids: dict[str, str] = {}
+
+    def named(thing: object) -> str:
+        return ID.sub(lambda match: ids.setdefault(match[0], f"id-{len(ids)}"), repr(thing))
+
+    told: list[dict[str, list[Any]]] = []
+    for notices in record.pop("told"):
+        told.append({})
+        for event, fields in notices:
+            told[-1].setdefault(fields.get("id", ""), []).append((event, fields))
+    # By agent, in the order in which they were accepted: so they get their names.
+    seen: dict[str, Any] = {"told": named([list(each.items()) for each in told])}
+    said = [list(items(frames)) for frames in (*record.pop("frames"), *record.pop("results"))]
+    for free, may_come_later in (("results", is_result), ("again", is_sent_again)):
+        seen[free] = [sorted(named(item) for item in items if may_come_later(item)) for items in said]
+        said = [[item for item in items if not may_come_later(item)] for items in said]
+    return {**seen, "said": named(said), "others": named(record)}
+
+
+def items(said: list[tuple[int, bytes]]) -> Iterator[dict[str, Any]]:
+    """What the frames say, each message by itself."""
+    for opcode, text in said:
+        each = json.loads(text) if opcode == TEXT else {"type": opcode, "said": text}
+        yield from each.get("messages", [each])
+
+
+ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def is_result(item: dict[str, Any]) -> bool:
+    return bool(item["type"] == "result")
+
+
+def is_sent_again(item: dict[str, Any]) -> bool:
+    return bool(item.get("attempt", 1) > 1)
+
+
+PUBLICATIONS = {
+    "plain": publication(1),
+    "many": b"".join(publication(n, NAMES[n % 3], n) for n in range(12)),
+    "many to one": b"".join(publication(n, "many", n) for n in range(12)),
+    "to nobody": publication(1, "nobody") + publication(2, "nobody") + publication(3, "nobody"),
+    "to some who are here": b"".join(publication(n, to) for n, to in enumerate(("nobody", "many", "one") * 3)),
+    "without a ref": publication(to="many") * 2 + publication(to="one") + publication(to="nobody"),
+    "of a long payload": publication(1, "many", "x" * 1000) + publication(2, "one", "y" * 2000) + publication(3),
+    "a short one, as nobody writes it": frame(b'{"type":"publish","agent":"one","payload":1,"ref":"r"}') * 2,
+    "the type last": frame(b'{"agent":"one","payload":1,"ref":"r","type":"publish"}') + publication(1),
+    "a type twice": frame(b'{"type":"publish","agent":"one","payload":1,"type":"ping","ref":"r"}') * 2,
+    "nothing but a type": frame(b'{"type":"publish",}') + frame(b'{"type":"publish",') + publication(1),
+    "a bad one among them": publication(1) + publication(2, "..") + publication(3, "many") + publication(4, ttl=-1),
+    "a bad one without a ref": publication(1) + publication(None, "..") + publication(2),
+    "a long ref": publication(1) + publication("r" * 65) + publication(3),
+    "too large a payload": publication(1, "many") + publication(2, "many", "x" * 2990) + publication(3, "many"),
+    "too large a frame": publication(1) + publication(2, "many", "x" * 3000) + publication(3),
+    "too deep": publication(1) + frame(b'{"type":"publish","agent":"one","ref":"2","payload":%b}' % (b"[" * 200)),
+    "not UTF-8": publication(1)
+    + frame(b'{"type":"publish","agent":"one","ref":"2","payload":"\xff"}')
+    + publication(3),
+    "umlauts": publication(1, payload="grün") + publication(2, "many", {"ü": "ß"}),
+    "now or never": publication(1, ttl=0) + publication(2, "nobody", ttl=0) + publication(3, "many", ttl=0),
+    "keys": publication(1, idempotency_key="k") + publication(2, idempotency_key="k") + publication(3),
+    "topics": publication(1, topic="t") + publication(2, topic="t") + publication(3, "many", topic="t"),
+    "no wait": publication(1, wait=0) + publication(2, "many", wait=0),
+    "async": publication(1) + frame(b'{"type":"publish","agent":"one","payload":1,"ref":"3","async":true}'),
+    "other waits": publication(1, wait=1) + publication(2, "many", wait=2) + publication(3, "many", wait=2.5),
+    "base64": publication(1, payload="aGk=", encoding="base64") + publication(2, payload="$", encoding="base64"),
+    "other frames between": publication(1) + frame(b'{"type":"ping","ref":"p"}') + publication(2) + frame(ACK),
+    "a ping of the protocol between": publication(1) + frame(b"p", PING) + publication(2),
+    "fragments between": publication(1) + frame(b'{"type":"p', fin=False) + frame(b'ing"}', CONTINUATION),
+    "a text not masked between": publication(1) + frame(ACK, key=None) + publication(2),
+    "a close after them": publication(1, "nobody") + publication(2, "many") + frame(b"\x03\xe8", 8) + publication(3),
+    "too many errors before them": frame(b"[]") * 101 + publication(1) + publication(2),
+    "a second registration between": publication(1) + frame(b'{"type":"register"}') + publication(2),
+}
+ANSWERS: list[Step] = [Answering(0), Answering(1), Answering(2)]
+
+
+@pytest.mark.parametrize("name", PUBLICATIONS)
+def test_every_publication_is_taken_alike(name: str) -> None:
+    data = PUBLICATIONS[name]
+    alike(speak(data), *ANSWERS, wait(6), speak(data), wait(1), *ANSWERS)
+    alike(say(0, data), *ANSWERS, wait(6))  # an agent that publishes, to itself too
+
+
+def test_publications_in_any_segments_are_taken_alike() -> None:
+    data = b"".join(PUBLICATIONS[name] for name in ("many", "a bad one among them", "to nobody"))
+    for size in (1, 7, 60, 61, 150, 333):
+        alike(*(speak(data[at : at + size]) for at in range(0, len(data), size)), *ANSWERS)
+
+
+def test_publications_that_come_together_are_each_told_what_became_of_them() -> None:
+    seen = alike(speak(PUBLICATIONS["many"] + publication(12, "..") + publication(13, "nobody")), *ANSWERS)
+    results = map(literal_eval, seen["results"][-1])
+    said = {result["ref"]: result.get("status") or result["problem"]["type"] for result in results}
+    assert said == {str(n): "delivered" for n in range(12)} | {"12": "/problems/invalid-agent-id", "13": "queued"}
+
+
+@pytest.mark.parametrize("most", [1, 5, 11, 12, 13, 20])
+def test_as_many_publications_as_may_be_undecided_are_taken_alike(most: int) -> None:
+    limits = Limits(payload=3000, frame=3000, undecided=most)
+    many, away = PUBLICATIONS["many"], PUBLICATIONS["to some who are here"]
+    seen = alike(speak(many), *ANSWERS, speak(away + many), *ANSWERS, limits=limits)
+    told = [result for result in map(literal_eval, seen["results"][-1]) if "problem" in result]
+    assert len(told) >= 12 - most
+    assert {result["problem"]["type"] for result in told} <= {"/problems/rate-limited"}
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"frames": 5.0},
+        {"queue_count": 2},
+        {"queue_bytes": 100},
+        {"total_count": 4},
+        {"max_in_flight": 2, "default_in_flight": 2},
+        {"errors": 3},
+        {"batch_count": 2},
+        {"silent_count": 2, "silent_seconds": 0.5},
+    ],
+    ids=str,
+)
+def test_other_limits_hold_alike_for_publications(limits: dict[str, Any]) -> None:
+    data = PUBLICATIONS["many to one"] + PUBLICATIONS["a bad one among them"] + PUBLICATIONS["to nobody"]
+    alike(speak(data), wait(2), *ANSWERS, speak(data), *ANSWERS, limits=Limits(payload=3000, frame=3000, **limits))
+
+
+@pytest.mark.parametrize("step", [drain, store_down, leave(2), leave(0)])
+@pytest.mark.parametrize("name", ["many", "many to one", "to some who are here", "now or never", "keys"])
+def test_in_every_state_of_the_relay_publications_are_alike(step: Step, name: str) -> None:
+    data = PUBLICATIONS[name]
+    alike(speak(data), step, speak(data), wait(1), *ANSWERS, speak(data))
+    alike(step, speak(data), *ANSWERS)
+
+
+def test_who_leaves_with_publications_under_way_or_only_publishes_too_early_is_treated_alike() -> None:
+    data = PUBLICATIONS["many"]
+    alike(speak(data), lambda stage: stage.speakers[0].socket.hang_up(), drain, *ANSWERS)
+    alike(lambda stage: stage.speakers.append(stage.house.connect()), Segment("speakers", 1, upgrade() + data))
+
+
+@st.composite
+def speeches(draw: st.DrawFn) -> list[Step]:
+    steps: list[Step] = []
+    for _ in range(draw(st.integers(1, 6))):
+        kind = draw(st.sampled_from(["speak", "speak", "speak", "answer", "answer", "wait", "other"]))
+        if kind == "speak":
+            data = b"".join(draw(st.lists(st.sampled_from(sorted(PUBLICATIONS.values())), min_size=1, max_size=3)))
+            at = 0
+            for cut in [*draw(CUTS), len(data)]:
+                if data[at : at + cut]:
+                    steps.append(speak(data[at : at + cut]))
+                at += cut
+        elif kind == "answer":
+            word = draw(st.sampled_from(["ack", "ack", "nack", "progress"]))
+            steps.append(Answering(draw(st.sampled_from([0, 1, 2])), word))
+        elif kind == "wait":
+            steps.append(wait(draw(st.sampled_from([0.1, 1.0, 4.9, 10.0]))))
+        else:
+            steps.append(draw(st.sampled_from([drain, store_down, leave(0), leave(2), send(0, POSTS["plain"])])))
+    return steps
+
+
+@given(speeches())
+def test_whatever_is_published_it_is_taken_alike(steps: list[Step]) -> None:
+    alike(*steps)
 
 
 @pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # Twisted's

@@ -12,7 +12,7 @@ from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IAddress
 
 from relay.edge.transport import name_of, waiting_in
-from tests.edge.support import PING, PONG, TEXT, Agent, House, frame, get, join, upgrade
+from tests.edge.support import BINARY, CLOSE, PING, PONG, TEXT, Agent, House, frame, get, join, upgrade
 
 KIB = 1024
 
@@ -41,6 +41,60 @@ def test_what_was_sent_waits_until_the_socket_takes_it(agent: Agent) -> None:
     assert (wire.unsent(), wire.taken()) == (606, 500)
     go_on_reading(agent)
     assert (wire.unsent(), wire.taken()) == (0, 1106)
+
+
+# -- what leaves at the end of the turn
+
+
+def test_what_may_leave_soon_leaves_in_one_write_at_the_end_of_the_turn(house: House, agent: Agent) -> None:
+    wire = agent.conversation.transport
+    wire.send_soon(b"one")
+    wire.send_soon(b"two")
+    assert agent.frames() == []
+    assert (wire.unsent(), wire.taken()) == (2 * 5, 0)
+    house.reactor.advance(0)
+    assert agent.frames() == [(TEXT, b"one"), (TEXT, b"two")]
+    assert (wire.unsent(), wire.taken()) == (0, 2 * 5)
+
+
+def test_what_is_sent_after_it_leaves_after_it(house: House, agent: Agent) -> None:
+    wire = agent.conversation.transport
+    wire.send_soon(b"one")
+    wire.send(b"two")
+    wire.send_soon(b"three")
+    house.reactor.advance(0)
+    assert agent.frames() == [(TEXT, b"one"), (TEXT, b"two"), (TEXT, b"three")]
+
+
+def test_much_of_it_does_not_wait_for_the_end_of_the_turn(agent: Agent) -> None:
+    wire = agent.conversation.transport
+    for _ in range(5):
+        wire.send_soon(b"x" * 32 * KIB)
+    assert agent.frames() == [(TEXT, b"x" * 32 * KIB)] * 4
+    assert wire.unsent() == 32 * KIB + 4
+
+
+def test_it_leaves_before_the_session_ends_whoever_ends_it(house: House) -> None:
+    closed, left, wrong = [join(house) for _ in range(3)]
+    for agent in (closed, left, wrong):
+        agent.conversation.transport.send_soon(b"one")
+    closed.conversation.transport.close(1001, "shutting-down")
+    left.send(frame(b"\x03\xe8", CLOSE))
+    wrong.send(frame(b"\xff", BINARY))
+    house.reactor.advance(0)
+    for agent in (closed, left, wrong):
+        (first, (opcode, _)) = agent.frames()
+        assert (first, opcode) == ((TEXT, b"one"), CLOSE)
+
+
+def test_a_connection_that_is_lost_leaves_no_timer_for_it(house: House, agent: Agent) -> None:
+    timers = len(house.reactor.getDelayedCalls())
+    agent.conversation.transport.send_soon(b"one")
+    agent.socket.hang_up()
+    assert len(house.reactor.getDelayedCalls()) <= timers
+    agent.conversation.transport.send_soon(b"two")
+    house.reactor.advance(0)
+    assert agent.frames() == []
 
 
 def test_what_the_socket_took_never_falls(agent: Agent) -> None:

@@ -93,6 +93,9 @@ class Wire:
         else:
             self.gone += sum(map(len, frames))
 
+    def send_soon(self, frame: bytes) -> None:
+        self.send(frame)
+
     def ping(self) -> None:
         self.pings += 1
 

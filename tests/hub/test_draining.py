@@ -117,7 +117,9 @@ def test_who_leaves_with_publications_undecided_holds_up_no_drain() -> None:
     floor = Floor()
     desk, publisher = floor.agent().register(), floor.agent()
     publisher.say("register")
-    publisher.say("publish", agent="desk-1", payload="x", ref="r", wait=30)
+    line = b'{"type":"publish","agent":"desk-1","payload":"x","ref":"r","wait":30}'
+    publisher.conversation.received(line)
+    publisher.conversation.received(line, line)
     floor.hub.drain()
     publisher.leave()
     assert sent_away(desk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 from tests.hub.support import Agent, Floor
@@ -161,6 +162,68 @@ def test_past_the_bound_of_undecided_ones_a_publication_is_refused_at_once() -> 
     assert [result["ref"] for result in agent.heard("result")] == ["0", "1", "2"]
     desk.ack(*desk.ids())
     assert [result["ref"] for result in agent.heard("result")] == ["later"]
+
+
+def together(agent: Agent, *lines: dict[str, Any] | bytes) -> None:
+    """Frames that come in one piece: publications, or any other."""
+    frames = [
+        line if isinstance(line, bytes) else json.dumps({"type": "publish", "payload": "x", **line}).encode()
+        for line in lines
+    ]
+    agent.conversation.received(*frames)
+
+
+def test_those_that_come_together_leave_in_one_frame_for_one_that_takes_many() -> None:
+    floor = Floor()
+    desk, agent = floor.agent().register(batch=True), publisher(floor)
+    together(agent, *[{"agent": "desk-1", "payload": n, "ref": str(n)} for n in range(5)])
+    (frame,) = desk.heard()[1:]
+    assert [item["payload"] for item in frame["messages"]] == [0, 1, 2, 3, 4]
+    desk.ack(*[item["id"] for item in frame["messages"][:3]])
+    assert [(result["ref"], result["status"]) for result in agent.heard()] == [(ref, "delivered") for ref in "012"]
+    floor.pass_time(5)
+    assert [(result["ref"], result["reason"]) for result in agent.heard()] == [(ref, "silent") for ref in "34"]
+
+
+def test_of_those_that_come_together_a_bad_one_is_refused_by_itself() -> None:
+    floor = Floor()
+    desk, agent = floor.agent().register(), publisher(floor)
+    together(
+        agent,
+        {"agent": "desk-1", "payload": 1},
+        {"agent": "..", "ref": "bad"},
+        b'{"type":"publish","agent":',
+        {"agent": "desk-1", "payload": 2},
+    )
+    assert desk.messages() == [1, 2]
+    result, error = agent.heard()
+    assert (result["ref"], result["problem"]["type"]) == ("bad", "/problems/invalid-agent-id")
+    assert (error["type"], error["code"]) == ("error", "invalid-frame")
+
+
+def test_other_frames_among_them_are_heard_in_their_place() -> None:
+    floor = Floor(undecided=2)
+    desk, agent = floor.agent().register(), publisher(floor)
+    two = [{"agent": "nobody", "ref": "1"}, {"agent": "nobody", "ref": "2"}]
+    together(agent, *two, b'{"type":"ping","ref":"p"}', {"agent": "desk-1", "ref": "3"})
+    assert [(frame["type"], frame["ref"]) for frame in agent.heard()] == [
+        ("result", "1"),
+        ("result", "2"),
+        ("pong", "p"),
+    ]
+    desk.ack(*desk.ids())
+    assert agent.heard()[0]["ref"] == "3"
+
+
+def test_of_those_that_come_together_only_what_is_past_the_bound_is_refused() -> None:
+    floor = Floor(undecided=3)
+    floor.agent().register()
+    agent = publisher(floor)
+    together(agent, *[{"agent": "desk-1", "ref": str(n)} for n in range(5)])
+    assert [(result["ref"], result["problem"]["type"]) for result in agent.heard()] == [
+        ("3", "/problems/rate-limited"),
+        ("4", "/problems/rate-limited"),
+    ]
 
 
 def test_who_leaves_undoes_nothing() -> None:
