@@ -59,6 +59,12 @@ class Delays(Generic[T]):
         if queue is not None:
             queue.pop(item, None)
 
+    def take_all(self, items: Iterable[T], delay: float) -> None:
+        """The same for several."""
+        queue = self._queues.get(delay, {})
+        for item in items:
+            queue.pop(item, None)
+
     def due_at(self) -> float | None:
         """When the first is due."""
         return min((next(iter(queue.values())) for queue in self._queues.values() if queue), default=None)

@@ -38,15 +38,24 @@ def flown(line: Line, sent: Sequence[tuple[Record, Trials]]) -> list[Entry]:
 
 def launched(line: Line, places: Sequence[int], messages: Sequence[Message]) -> list[Entry]:
     """They take these places, and are sent just now, with nothing ahead of them: see ``line.launch``."""
-    entries = []
-    for place, item in zip(places, messages, strict=True):
-        size = len(item.payload)
-        expires_at, publisher = item.expires_at, item.publisher
-        entry = Entry(place, item.id, size, item, ONCE, expires_at, FLYING, sends=1, publisher=publisher)
-        line.entries[item.id] = entry
-        entries.append(entry)
+    entries = [
+        Entry(place, m.id, len(m.payload), m, ONCE, m.expires_at, FLYING, sends=1, publisher=m.publisher)
+        for place, m in zip(places, messages, strict=True)
+    ]
+    line.entries.update([(entry.id, entry) for entry in entries])
     line.flying += len(entries)
     return entries
+
+
+def forgotten(line: Line, ended: Sequence[Entry]) -> None:
+    """The store never knew of these, which have ended: see ``Line.forget``."""
+    if line.backlog.reading:
+        for entry in ended:
+            line.backlog.forget(entry)
+        return
+    for entry in ended:
+        if line.entries.get(entry.id) is entry:
+            del line.entries[entry.id]
 
 
 def ended(line: Line, flying: Sequence[Entry]) -> None:

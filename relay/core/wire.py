@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -291,6 +292,9 @@ def _number(seconds: float) -> float:
     return int(seconds) if seconds == int(seconds) else seconds
 
 
+_START: Final = b'{"type":"message","id":"%b","payload":%b'
+
+
 def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, publisher: bool = False) -> bytes:
     """A ``message`` frame. A JSON payload stands in it byte for byte as it came; no re-serialising.
 
@@ -315,6 +319,24 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, pub
 @lru_cache(maxsize=256)
 def _quoted(content_type: str) -> str:
     return _encode(content_type).decode()
+
+
+def first_messages(items: Sequence[Message], *, raw: bool = False, publisher: bool = False) -> list[bytes]:
+    """The ``message`` frames of several that were accepted at the same time and are sent at once, all for as long, by
+    the same publisher, and with nothing but a payload: as ``message`` makes them, what they have in common made once.
+    """
+    frames = []
+    tails: dict[tuple[str, Form], bytes] = {}  #: what follows the payload
+    for item in items:
+        payload = _base64(item.payload) if raw else item.payload if item.form is _JSON else in_frame(item)[0]
+        start = _START % (item.id.encode(), payload)
+        alike = item.content_type, item.form
+        tail = tails.get(alike)
+        if tail is None:
+            whole = message(item, queued=False, attempt=1, raw=raw, publisher=publisher)
+            tail = tails[alike] = whole[len(start) :]
+        frames.append(start + tail)
+    return frames
 
 
 def _extras(item: Message, publisher: bool) -> bytes:
@@ -344,6 +366,13 @@ def in_frame(item: Message) -> tuple[bytes, bool]:
 
 def _base64(data: bytes) -> bytes:
     return b'"' + base64.b64encode(data) + b'"'
+
+
+def most(size: int, form: Form, *, raw: bool) -> int:
+    """Bytes that a payload of ``size`` becomes in a frame, at most."""
+    if raw or form is Form.BINARY:
+        return size + size // 3 + 6
+    return size if form is Form.JSON else 6 * size + 2  # of a control character
 
 
 def estimate(item: Message) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -38,6 +39,16 @@ class Woken(Protocol):
     def callback(self, why: Any, /) -> object: ...
 
 
+class Crew(Protocol):
+    """Lines that are waited for together."""
+
+    def decided(self, waiter: Waiter, why: Reason | None) -> None:
+        """Waiting for this one is over."""
+
+    def delivered(self, waiters: list[Waiter], reply: bytes | None) -> None:
+        """The messages of these, all of one agent, were delivered: that is their answer."""
+
+
 class Waiter(msgspec.Struct, eq=False):
     """A POST that has not been answered yet. ``ending`` may come until the answer is written, long after ``over``."""
 
@@ -52,6 +63,7 @@ class Waiter(msgspec.Struct, eq=False):
     line: bool = False  #: of a batch, or a publication: not waited for while its agent is mute
     over: Woken | None = None  #: while it waits: a Deferred, or what stands for one
     followers: tuple[Waiter, ...] = ()  #: repeats of the same POST
+    crew: Crew | None = None  #: of a line that nobody can follow: is told that it was delivered, with others
 
     def ran_out(self, _result: object, _seconds: float) -> Reason:
         """A wait that ran out is an answer, not an error."""
@@ -165,6 +177,25 @@ class AckTable:
             over, waiter.over = waiter.over, None
             if over is not None:
                 over.callback(None)
+
+    def delivered(self, ids: Sequence[str], reply: bytes | None) -> None:
+        """These messages were delivered. A crew is told of its own together, and they have their answer with that."""
+        ending = Ending(Status.DELIVERED, reply=reply)
+        crews: dict[Crew, list[Waiter]] = defaultdict(list)
+        for waiter in list(map(self._waiters.get, ids)):
+            if waiter is None:
+                continue
+            waiter.ending = waiter.ending or ending
+            if waiter.crew is None or waiter.over is None:
+                _wake(waiter, None)
+            else:
+                waiter.over = None
+                del self._waiters[waiter.id]
+                crews[waiter.crew].append(waiter)
+        for crew, waiters in crews.items():
+            self.lines -= len(waiters)
+            self._crowd.went(len(waiters))
+            crew.delivered(waiters, reply)
 
     def is_known(self, id: str, known: Known) -> None:
         """The message is gone: its idempotency key names another one."""

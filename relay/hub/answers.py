@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from relay.core import policy
 from relay.core.entry import Entry, Phase
-from relay.core.model import Status
+from relay.core.model import Message, Status
 from relay.core.wire import LONGEST_NACK_DELAY, Nack
 from relay.hub import ends, putoff
 from relay.hub.courier import Courier
@@ -27,8 +27,7 @@ def acknowledge(
     if len(ids) == 1:
         _acknowledge(courier, ids[0], reply, nothing if tally is None else tally.about(ids[0]))
     else:
-        with courier.context.ledger.ends.together():
-            _acknowledge_all(courier, list(dict.fromkeys(ids)), reply, tally)
+        _acknowledge_all(courier, list(dict.fromkeys(ids)), reply, tally)
     courier.pump()
 
 
@@ -41,27 +40,36 @@ def acknowledge_one(courier: Courier, id: str, now: float) -> None:
 
 def _acknowledge_all(courier: Courier, ids: Sequence[str], reply: bytes | None, tally: Tally | None) -> None:
     """Those which are in flight together, be they durable or in memory alone, and the others one by one."""
-    plain: list[Entry] = []
-    thens: list[Then] = []
-    held: list[Entry] = []
-    held_thens: list[Then] = []
-    for id, entry in zip(ids, list(map(courier.line.entries.get, ids)), strict=True):
+    stored: list[tuple[Entry, Then]] = []
+    held: list[tuple[Entry, Message, Then]] = []
+    others: list[tuple[str, Then]] = []
+    for id, entry in zip(ids, map(courier.line.entries.get, ids), strict=True):
         then = nothing if tally is None else tally.about(id)
-        if entry is not None and ends.may_end_together(entry):
-            plain.append(entry)
-            thens.append(then)
-        elif entry is not None and ends.only_held(entry) is not None:
-            held.append(entry)
-            held_thens.append(then)
+        if entry is not None and (message := ends.only_held(entry)) is not None:
+            held.append((entry, message, then))
+        elif entry is not None and ends.is_as_stored(entry):
+            stored.append((entry, then))
         else:
+            others.append((id, then))
+    if not others:
+        _deliver(courier, stored, held, reply)
+        return
+    with courier.context.ledger.ends.together():
+        _deliver(courier, stored, held, reply)
+        for id, then in others:
             _acknowledge(courier, id, reply, then)
-    if plain:
-        ends.deliver_all(courier, plain, reply, thens)
-    if held:
-        ends.deliver_held(courier, held, reply, held_thens)
+
+
+def _deliver(
+    courier: Courier,
+    stored: Sequence[tuple[Entry, Then]],
+    held: Sequence[tuple[Entry, Message, Then]],
+    reply: bytes | None,
+) -> None:
+    ends.deliver_all(courier, stored, reply)
+    ends.deliver_held(courier, held, reply)
     if (outlet := courier.outlet) is not None:
-        for _ in range(len(plain) + len(held)):
-            outlet.widen()
+        outlet.widen(len(stored) + len(held))
 
 
 def _acknowledge(courier: Courier, id: str, reply: bytes | None, then: Then) -> None:

@@ -28,7 +28,7 @@ from relay.hub.post import Post, make_message
 from relay.hub.room import Room
 from relay.hub.screen import Screen
 from relay.hub.sieve import Sieve
-from relay.hub.volley import Volleys
+from relay.hub.volley import Volleys, tell_one
 
 DRAIN_RETRY = 5  #: seconds, ``Retry-After`` of a relay that shuts down
 
@@ -124,11 +124,11 @@ class Delivery:
         if shares := share_out(self._context, self._couriers, self._room, lines):
             parcel.add_all(shares)
             lines = ()
-        volleys = Volleys(self._context, self._finish, partial(_tell_line, tell))
-        readers = volleys.readers
+        volleys = Volleys(self._context, self._finish, tell)
+        readers: list[tuple[str, Reader]] = []
         for index, submission in volleys.fire(self._couriers, self._room, lines):
             courier = self._couriers.get(submission.agent)
-            told = partial(self._tell, submission.agent, partial(_tell_line, tell, index))
+            told = partial(self._tell, submission.agent, partial(tell_one, tell, index))
             try:
                 if courier is not None and self._goes_directly(courier, submission, True):
                     volleys.send(courier, index, submission)
@@ -144,16 +144,17 @@ class Delivery:
                 told(Failure())
         volleys.send_off()
         parcel.send()
-        return partial(self._all_hung_up, readers)
+        return partial(self._all_hung_up, volleys, readers)
 
     def _submit_each(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
         """The same where filters see each of them first, and may think about it."""
         works = [self.submit(submission, line=True) for submission in lines]
         for index, work in enumerate(works):
-            work.addBoth(partial(_tell_line, tell, index))
+            work.addBoth(partial(tell_one, tell, index))
         return partial(_cancel, works)
 
-    def _all_hung_up(self, readers: list[tuple[str, Reader]]) -> None:
+    def _all_hung_up(self, volleys: Volleys, readers: list[tuple[str, Reader]]) -> None:
+        volleys.hang_up()
         for agent, reader in readers:
             self._hung_up(agent, reader)
 
@@ -217,13 +218,3 @@ def _answer(outcome: Deferred[Outcome], result: Outcome | Failure) -> None:
 def _cancel(works: Sequence[Deferred[Outcome]]) -> None:
     for work in works:
         work.cancel()
-
-
-def _tell_line(tell: Tell, index: int, result: Outcome | Failure) -> None:
-    if isinstance(result, Failure):
-        problem = result.value
-        if not isinstance(problem, Problem):
-            problem = Problem("internal", "the relay failed at this line; its log says how")
-        tell([(index, problem)])
-    else:
-        tell([(index, result)])

@@ -95,8 +95,8 @@ def _recorded(courier: Courier, entry: Entry, then: Then, had: bool) -> None:
         courier.pump()  # it may be forgotten, or its queue rested for this; nothing else waits for a record
 
 
-def may_end_together(entry: Entry) -> bool:
-    """Is it in flight, and does the store have it as it is? As nearly all that is acknowledged with others."""
+def is_as_stored(entry: Entry) -> bool:
+    """Is it in flight, and does the store have it as it is? As nearly all of a queue that is acknowledged."""
     return entry.phase is FLYING and entry.saved is Saved.YES and entry.size > 0
 
 
@@ -118,10 +118,12 @@ def deliver_one(courier: Courier, entry: Entry, message: Message, reply: bytes |
     courier.acks.end(entry.id, DELIVERED if reply is None else Ending(Status.DELIVERED, "", reply))
 
 
-def deliver_all(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
-    """Several messages that ``may_end_together`` are delivered: as ``end``, with what is the same for all done once."""
+def deliver_all(courier: Courier, ended: Sequence[tuple[Entry, Then]], reply: bytes | None) -> None:
+    """Several that are ``is_as_stored`` are delivered: as ``end``, with what is the same for all done once."""
+    if not ended:
+        return
     context, agent, now = courier.context, courier.agent, courier.context.wall()
-    chronicle = context.chronicle
+    chronicle, entries = context.chronicle, [entry for entry, _ in ended]
     _landed(courier, entries)
     chronicle.note_all(agent, entries, Status.DELIVERED.value, session=_session(courier))
     owed = [
@@ -130,32 +132,31 @@ def deliver_all(courier: Courier, entries: Sequence[Entry], reply: bytes | None,
             entry.size,
             partial(_recorded, courier, entry, then),
         )
-        for entry, then in zip(entries, thens, strict=True)
+        for entry, then in ended
     ]
     context.ledger.ends.end_all(agent, owed)
-    ending = Ending(Status.DELIVERED, reply=reply)
-    for entry in entries if courier.acks else ():
-        courier.acks.end(entry.id, ending)
+    if courier.acks:
+        courier.acks.delivered([entry.id for entry in entries], reply)
 
 
-def deliver_held(courier: Courier, entries: Sequence[Entry], reply: bytes | None, thens: Sequence[Then]) -> None:
+def deliver_held(courier: Courier, ended: Sequence[tuple[Entry, Message, Then]], reply: bytes | None) -> None:
     """The same for several that are ``only_held``: they are durable nowhere, and are remembered for a while."""
-    pairs = [(entry, entry.message) for entry in entries if entry.message is not None]
+    if not ended:
+        return
+    pairs = [(entry, message) for entry, message, _ in ended]
+    entries = [entry for entry, _ in pairs]
     _landed(courier, entries)
     courier.hold(-len(entries), -sum([entry.size for entry in entries]))
     courier.context.chronicle.landed_all(courier.agent, pairs, _session(courier), reply)
-    for entry, then in zip(entries, thens, strict=True):
-        courier.line.forget(entry)
+    run.forgotten(courier.line, entries)
+    for _, _, then in ended:
         if then is not nothing:
             then(True)
-    ending = Ending(Status.DELIVERED, reply=reply)
-    for entry in entries:
-        courier.acks.end(entry.id, ending)
+    courier.acks.delivered([entry.id for entry in entries], reply)
 
 
 def _landed(courier: Courier, entries: Sequence[Entry]) -> None:
     """They are in flight no more."""
     run.ended(courier.line, entries)
     if courier.outlet is not None:
-        for entry in entries:
-            courier.outlet.redelivery.stop(entry)
+        courier.outlet.redelivery.stop_all(entries)

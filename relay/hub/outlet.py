@@ -85,10 +85,11 @@ class Outlet:
         """The agent asked for another window."""
         self._asked = self.window = max_in_flight
 
-    def widen(self) -> None:
-        """An ACK came."""
-        if self.window < self._asked:
+    def widen(self, acks: int = 1) -> None:
+        """An ACK came, or several."""
+        while acks and self.window < self._asked:
             self.window = policy.wider_window(self.window, self._asked)
+            acks -= 1
 
     def takes(self, size: int) -> bool:
         """May a frame of that size be sent now?"""
@@ -119,6 +120,11 @@ class Outlet:
         """Does the agent take several messages in a frame?"""
         return self._wishes.batch
 
+    @property
+    def raw(self) -> bool:
+        """Does it want every payload as base64?"""
+        return self._wishes.raw
+
     def gathers(self) -> tuple[int, int]:
         """How many more messages, and bytes of them, go into the frame that is being gathered for an agent that
         ``batches``; none if nothing may leave now.
@@ -133,7 +139,7 @@ class Outlet:
         return self._limits.batch_count - len(self._batch), left
 
     def gather(self, frames: Sequence[bytes]) -> None:
-        """Put these, which were made by ``frame`` and for which there is room, into it."""
+        """Put these, which were made by ``frame`` or ``first_frames`` and for which there is room, into it."""
         self._batch += frames
         self._batch_bytes += sum(map(len, frames)) + len(frames)
         self.sent_count += len(frames)
@@ -142,6 +148,10 @@ class Outlet:
         """The frame of a message, as the agent wants it."""
         wishes = self._wishes
         return wire.message(message, queued=queued, attempt=attempt, raw=wishes.raw, publisher=wishes.publisher)
+
+    def first_frames(self, messages: Sequence[Message]) -> list[bytes]:
+        """The same of several that were accepted together and are sent at once, with nothing but a payload."""
+        return wire.first_messages(messages, raw=self._wishes.raw, publisher=self._wishes.publisher)
 
     def flush(self) -> None:
         """Send what was collected."""

@@ -75,6 +75,16 @@ class Redelivery:
         else:
             self.held[entry.id] = entry
 
+    def stop_all(self, entries: Sequence[Entry]) -> None:
+        """These have ended."""
+        for pause in {entry.pause for entry in entries}:  # as a rule one
+            if pause is not None:
+                self._timed.take_all(entries, pause)
+        for entry in entries:
+            entry.pause = None
+            if self.held:
+                self.held.pop(entry.id, None)
+
     def unwatched(self, id: str, flow_time: Callable[[], float]) -> None:
         """The POST that waited for it was answered: if it was due meanwhile, it is due now."""
         entry = self.held.pop(id, None) if self.held else None

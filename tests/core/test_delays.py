@@ -75,3 +75,11 @@ def test_it_gives_out_what_a_sorted_list_would(steps: list[tuple[str, int, float
                 del model[item]
         assert len(delays) == len(model)
         assert delays.due_at() == min((due for due, _ in model.values()), default=None)
+
+
+def test_several_that_are_taken_out_are_not_due_and_those_that_are_not_in_change_nothing() -> None:
+    delays: Delays[str] = Delays()
+    delays.put_all(["a", "b", "c"], 0.0, 5.0)
+    delays.take_all(["a", "c", "x"], 5.0)
+    delays.take_all(["b"], 7.0)
+    assert (len(delays), delays.due(9.0)) == (1, ["b"])

@@ -11,8 +11,9 @@ from tests.hub.support import Agent, Floor
 
 def lines(*agents: str, **fields: Any) -> list[Submission]:
     """One line for each of these, its number being its payload."""
+    wait = fields.pop("wait", 5.0)
     return [
-        Submission(agent, b"%d" % number, "application/json", Form.JSON, fields.pop("wait", 5.0), **fields)
+        Submission(agent, b"%d" % number, "application/json", Form.JSON, wait, **fields)
         for number, agent in enumerate(agents)
     ]
 
@@ -174,3 +175,51 @@ def test_events_and_histories_of_lines_are_those_of_any_message() -> None:
     assert [event.event for event in floor.look(first).timeline] == steps
     assert [notice.event for notice in heard if notice.fields.get("id") == second] == [f"message.{s}" for s in steps]
     assert Reason.SILENT not in [notice.fields.get("reason") for notice in heard]
+
+
+def test_many_lines_for_one_leave_in_as_many_frames_as_they_need_and_in_their_order() -> None:
+    floor = Floor(batch_count=10)
+    agent = floor.agent().register(batch=True)
+    told = submit(floor, *lines(*["desk-1"] * 25))
+    batches = agent.batches()
+    assert [len(batch) for batch in batches] == [10, 10, 5]
+    assert [payload for batch in batches for payload in batch] == list(range(25))
+    agent.read = 1
+    agent.ack(*ids(agent))
+    assert [*said(told).values()] == ["delivered"] * 25
+
+
+def test_lines_that_are_delivered_together_are_told_in_one_call() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True)
+    calls: list[list[int]] = []
+    floor.hub.submit_all(lines("desk-1", "desk-1", "desk-1"), lambda told: calls.append([index for index, _ in told]))
+    first, second, third = ids(agent)
+    agent.ack(third, first)
+    agent.ack(second)
+    assert calls == [[2, 0], [1]]
+
+
+def test_none_is_larger_in_its_frame_than_its_agent_takes_whatever_becomes_of_its_payload_there() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True, raw=True, max_frame=65536)
+    (small,) = lines("desk-1")
+    large = Submission("desk-1", b'"' + b"x" * 60_000 + b'"', "application/json", Form.JSON, 5.0)
+    text = Submission("desk-2", b"\x01" * 20_000, "text/plain", Form.TEXT, 5.0)
+    other = floor.agent().register("desk-2", batch=True, max_frame=65536)
+    told = submit(floor, small, large, text, small)
+    for each in (agent, other):
+        assert max(each.wire.sizes) <= 65536
+    agent.ack(*ids(agent))
+    assert said(told) == {0: "delivered", 1: "rejected", 2: "rejected", 3: "delivered"}
+
+
+def test_nothing_is_kept_in_mind_of_lines_that_were_due_again_before_they_were_acknowledged() -> None:
+    floor = Floor()
+    agent = floor.agent().register(batch=True, ack_wait=1)
+    told = submit(floor, *lines("desk-1", "desk-1", wait=30.0))
+    floor.pass_time(5)
+    agent.ack(*ids(agent))
+    assert said(told) == {0: "delivered", 1: "delivered"}
+    outlet = floor.hub._couriers.of("desk-1").outlet
+    assert outlet is not None and not outlet.redelivery.held
