@@ -168,19 +168,19 @@ class Batch:
     def _decided(self, lot: Lot, became: Sequence[tuple[int, Outcome | Problem]]) -> None:
         if lot not in self._lots:
             return  # hung up
-        decided = [(lot.lines.pop(index), result) for index, result in became]
-        self._undecided -= len(decided)
-        self._undecided_bytes -= sum([line.size for line, _ in decided])
+        told: list[tuple[int, str | None, Outcome]] = []
+        for index, result in became:
+            line = lot.lines.pop(index)
+            self._undecided_bytes -= line.size
+            if isinstance(result, Outcome):
+                told.append((line.number, line.ref, result))
+            elif self._state not in GONE:
+                self._refuse(line.number, line.ref, result)
+        self._undecided -= len(became)
         if not lot.lines:
             self._lots.discard(lot)
         if self._state in GONE:
             return
-        told: list[tuple[int, str | None, Outcome]] = []
-        for line, result in decided:
-            if isinstance(result, Problem):
-                self._refuse(line.number, line.ref, result)
-            else:
-                told.append((line.number, line.ref, result))
         if told:
             self._results.append(posting.results(told))
         self._write_soon()

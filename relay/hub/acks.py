@@ -180,14 +180,10 @@ class AckTable:
 
     def delivered(self, ids: Sequence[str], reply: bytes | None) -> None:
         """These messages were delivered. A crew is told of its own together, and they have their answer with that."""
-        ending = Ending(Status.DELIVERED, reply=reply)
         crews: dict[Crew, list[Waiter]] = defaultdict(list)
-        for waiter in list(map(self._waiters.get, ids)):
-            if waiter is None:
-                continue
-            waiter.ending = waiter.ending or ending
+        for waiter in filter(None, list(map(self._waiters.get, ids))):
             if waiter.crew is None or waiter.over is None:
-                _wake(waiter, None)
+                self.end(waiter.id, Ending(Status.DELIVERED, reply=reply))
             else:
                 waiter.over = None
                 del self._waiters[waiter.id]

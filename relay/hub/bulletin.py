@@ -69,6 +69,17 @@ class Bulletin:
         self.counts[name] += len(messages)
         self._notices.extend([(name, agent, at, id, None) for agent, id in messages])
 
+    def add_run(self, names: Sequence[str], agent: str, at: float, ids: Sequence[str]) -> None:
+        """Each of these happened to all of these messages of an agent."""
+        if self._subscribers:
+            for name in names:
+                self.add_all(name, at, [(agent, id) for id in ids])
+            return
+        self.number += len(names) * len(ids)
+        for name in names:
+            self.counts[name] += len(ids)
+        self._notices.extend([(name, agent, at, id, None) for name in names for id in ids])
+
     def _pass_on(self, notice: Notice | None) -> None:
         for subscriber in list(self._subscribers):
             try:

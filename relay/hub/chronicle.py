@@ -48,9 +48,7 @@ class Chronicle:
         launched = (at, session)
         for entry in entries:
             entry.launched = launched
-        messages = [(agent, entry.id) for entry in entries]
-        self.bulletin.add_all("accepted", at, messages)
-        self.bulletin.add_all("sent", at, messages)
+        self.bulletin.add_run(("accepted", "sent"), agent, at, [entry.id for entry in entries])
 
     def history(self, entry: Entry) -> tuple[Event, ...]:
         """What the store does not know yet of what happened to a message."""
@@ -107,10 +105,15 @@ class Chronicle:
         self, agent: str, pairs: Sequence[tuple[Entry, Message]], session: str | None, reply: bytes | None
     ) -> None:
         """The same for several messages of an agent."""
-        now = self._wall()
-        self.bulletin.add_all("delivered", now, [(agent, entry.id) for entry, _ in pairs])
+        now, landed = self._wall(), []
+        self.bulletin.add_run(("delivered",), agent, now, [entry.id for entry, _ in pairs])
         for entry, message in pairs:
-            self._has_landed(entry, message, session, reply, now)
+            at, id = message.created_at, entry.id
+            if entry.launched == (at, session) and not entry.events and session is not None and not self._watchers:
+                landed.append(Landed(id, agent, message.publisher, at, message.expires_at, session, now, reply))
+            else:
+                self._has_landed(entry, message, session, reply, now)
+        self._remembered.add_all(landed)
 
     def _has_landed(self, entry: Entry, message: Message, session: str | None, reply: bytes | None, now: float) -> None:
         launched = entry.launched

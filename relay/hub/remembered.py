@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -62,6 +62,15 @@ class Remembered:
             self._newest_bytes += len(past.reply)
         if len(self._newest) >= self._page or self._newest_bytes > self._page_bytes:
             self._pack()
+
+    def add_all(self, landed: Sequence[Landed]) -> None:
+        """The same for several."""
+        for at in range(0, len(landed), self._page):
+            some = landed[at : at + self._page]
+            self._newest.update([(each.id, each) for each in some])
+            self._newest_bytes += sum([len(each.reply) for each in some if each.reply is not None])
+            if len(self._newest) >= self._page or self._newest_bytes > self._page_bytes:
+                self._pack()
 
     def _pack(self) -> None:
         pasts, self._newest, self._newest_bytes = list(self._newest.values()), {}, 0
