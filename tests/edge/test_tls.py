@@ -169,6 +169,15 @@ def test_who_is_refused_half_way_sees_the_answer(house: House, client: Secure) -
     assert client.socket.lost
 
 
+def test_a_first_request_of_several_records_waits_in_a_crowd_as_a_whole(house: House, client: Secure) -> None:
+    # A connection under TLS hands over all that its socket had, paused or not.
+    while house.site.newcomers.passes(lambda: None):
+        pass
+    body = b'"' + b"x" * 40_000 + b'"'
+    answer = client.ask(post("desk-1", body))
+    assert (answer.status, house.floor.submissions[0].payload) == (200, body)
+
+
 def test_a_connection_that_is_closed_is_closed(client: Secure) -> None:
     assert client.ask(get("/healthz", connection="close")).status == 200
     client.house.reactor.pump([0.5] * 12)
