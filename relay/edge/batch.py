@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from relay.edge.request import DoorRequest
 
 LOOK_SECONDS: Final = 1.0
+RECORD: Final = 16 * 1024  #: bytes, the most that one has (RFC 8446 section 5.1)
 
 
 class Lot:
@@ -75,9 +76,12 @@ class Batch:
     # -- what comes in
 
     def feed(self, data: bytes) -> None:
-        """A piece of the body."""
+        """A piece of the body. What is as large as a record of TLS is mostly followed by others within the turn."""
         self._lines.feed(data)
-        self._go_on()
+        if len(data) < RECORD:
+            self._go_on()
+        elif self._writing is None and self._state not in GONE:
+            self._writing = self._clock.callLater(0, self._write)
 
     def end(self) -> None:
         """The body is whole."""

@@ -176,6 +176,7 @@ class DeskFloor:
     closed: Problem | None = None
     patient: bool = False
     undecided: list[Deferred[Outcome]] = field(default_factory=list)
+    together: list[int] = field(default_factory=list)  #: how many lines came with each call
     outcome: Callable[[Submission], Outcome] = lambda submission: delivered(submission.agent)
 
     def submit(self, submission: Submission) -> Deferred[Outcome]:
@@ -188,6 +189,7 @@ class DeskFloor:
         return succeed(self.outcome(submission))
 
     def submit_all(self, lines: Sequence[Submission], tell: Tell) -> Callable[[], object]:
+        self.together.append(len(lines))
         works = []
         for index, submission in enumerate(lines):
             try:

@@ -178,6 +178,23 @@ def test_a_first_request_of_several_records_waits_in_a_crowd_as_a_whole(house: H
     assert (answer.status, house.floor.submissions[0].payload) == (200, body)
 
 
+def test_lines_of_a_batch_that_come_in_several_records_of_a_turn_are_submitted_together(
+    house: House, client: Secure
+) -> None:
+    lines = b'{"agent":"desk-1","payload":"%b"}\n' % (b"x" * 100) * 400
+    assert len(lines) > 3 * 16 * KIB
+    client.send(request("POST", "/v1/messages", lines, content_type="application/x-ndjson"))
+    with_the_head, rest = house.floor.together
+    assert rest == 400 - with_the_head > 200
+    assert client.taken().count(b"delivered") == 400
+
+
+def test_a_single_line_waits_for_nothing(house: House, client: Secure) -> None:
+    line = b'{"agent":"desk-1","payload":1}\n'
+    client.send(request("POST", "/v1/messages", line, content_type="application/x-ndjson", content_length="1000"))
+    assert house.floor.together == [1]
+
+
 def test_a_connection_that_is_closed_is_closed(client: Secure) -> None:
     assert client.ask(get("/healthz", connection="close")).status == 200
     client.house.reactor.pump([0.5] * 12)
