@@ -23,36 +23,32 @@ BEGIN_AT_ONCE: Final = 8
 class DoorChannel(GateChannel):
     """What passed the gate: a plain request, a batch, or an upgrade."""
 
-    _waits = False  #: for its turn in a crowd, with what it said ``_ahead``
-
     # -- a crowd of newcomers
 
     def dataReceived(self, data: bytes) -> None:
         if self._phase is Phase.FRESH:
-            self._phase = Phase.FIRST
+            self._phase, self._ahead = Phase.QUEUED, data
             # Not when it is accepted: who connected long before the others may speak at the same time as all of them.
-            self._ahead, self._waits = data, True
             if not self.site.newcomers.passes(self._begin):
                 self._deadline.clear()  # it waits for us, and cannot be late
                 self._networkProducer.pauseProducing()
-        elif self._waits:
+        elif self._phase is Phase.QUEUED:
             self._ahead += data  # under TLS there may be more of what its socket had
         else:
             super().dataReceived(data)
 
     def _begin(self) -> None:
         """It is its turn, unless it went while it waited."""
-        if self._phase is not Phase.FIRST:
+        if self._phase is not Phase.QUEUED:
             return
-        self._waits = False
-        first, self._ahead = self._ahead, b""
+        self._phase, first, self._ahead = Phase.FIRST, self._ahead, b""
         if not self._deadline.is_set:
             self._deadline.after(self._limits.head_seconds)
             self._networkProducer.resumeProducing()
         self.dataReceived(first)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._phase is Phase.FIRST:
+        if self._phase is Phase.QUEUED:
             self._phase = Phase.CLOSING
         super().connectionLost(reason)
 

@@ -32,7 +32,8 @@ class Phase(enum.Enum):
     """Where a connection stands."""
 
     FRESH = "fresh"  #: accepted; nothing came yet
-    FIRST = "first"  #: its first bytes are here: they wait for their turn in a crowd, or are no head yet
+    QUEUED = "queued"  #: its first bytes wait for their turn in a crowd
+    FIRST = "first"  #: they are read, or are no head yet
     IDLE = "idle"  #: between two requests
     HEAD = "head"  #: a head has begun
     BODY = "body"  #: the head is whole, the body is not
@@ -43,7 +44,7 @@ class Phase(enum.Enum):
 
 
 #: It has not asked for anything yet.
-NEW: Final = (Phase.FRESH, Phase.FIRST)
+NEW: Final = (Phase.FRESH, Phase.QUEUED, Phase.FIRST)
 
 
 class GateChannel(HTTPChannel):
