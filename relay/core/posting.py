@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -44,6 +44,7 @@ class _Plain(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     agent: str
     payload: msgspec.Raw
     ref: str | None = None
+    content_type: Literal["application/json"] | None = None  #: what it would be anyway
     type: msgspec.Raw = msgspec.Raw(b"")  #: of a ``publish`` frame; in a line it is ignored, whatever it is
 
 

@@ -102,6 +102,7 @@ def one_line(draw: st.DrawFn) -> bytes:
 
 PLAIN = st.sampled_from(
     [b'{"agent":"desk-1","payload":[1],"ref":"r"}', b'{"type":"publish","agent":"desk-1","payload":[1]}']
+    + [b'{"agent":"desk-1","payload":1,"content_type":"%b"}' % name for name in (b"application/json", b"text/plain")]
 )
 
 
