@@ -6,15 +6,15 @@ Those which came one after the other are handed in together, as lines of a batch
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
-
-from twisted.python.failure import Failure
 
 from relay.core import access, posting, wire
 from relay.core.access import Need
 from relay.core.model import Outcome, Submission
 from relay.core.problems import Problem
 from relay.core.session import LIVE, OVER
+from relay.hub.volley import tell_one
 
 if TYPE_CHECKING:
     from relay.hub.session import AgentSession
@@ -48,15 +48,6 @@ class Lot:
                 _tell(session, ref, became)
             elif ref is not None:
                 _answer(session, posting.result(became, ref=ref, kind="result"))
-
-    def answered(self, result: Outcome | Failure) -> None:
-        """That became of the only one."""
-        if not isinstance(result, Failure):
-            self.decided([(0, result)])
-        elif isinstance(result.value, Problem):
-            self.decided([(0, result.value)])
-        else:
-            self.decided([(0, Problem("internal", "the relay failed at this message; its log says how"))])
 
 
 def taken_together(session: AgentSession, frames: Sequence[bytes]) -> Iterator[bytes]:
@@ -129,7 +120,7 @@ def _submit(session: AgentSession, refs: Sequence[str | None], submissions: Sequ
     else:
         answer = session.delivery.submit(submissions[0], line=True)
         lot.hang_up = answer.cancel
-        answer.addBoth(lot.answered)
+        answer.addBoth(partial(tell_one, lot.decided, 0))
 
 
 def _tell(session: AgentSession, ref: str | None, problem: Problem) -> None:
