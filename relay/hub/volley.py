@@ -67,9 +67,8 @@ class Volley:
 
     def add(self, shots: Sequence[Shot]) -> None:
         """These were sent, and are waited for from now on."""
-        self._open.update([(shot.id, shot) for shot in shots])
         for shot in shots:
-            shot.over = shot
+            self._open[shot.id] = shot.over = shot
 
     def close(self) -> None:
         """No more come."""
@@ -79,17 +78,17 @@ class Volley:
     def decided(self, waiter: Waiter, why: Reason | None) -> None:
         """Waiting for this one is over."""
         shot = self._open.pop(waiter.id)
-        tell = partial(tell_one, self._tell, shot.index)
         try:
             became = shot.decided(why)
         except Exception:
-            tell(Failure())
+            tell_one(self._tell, shot.index, Failure())
         else:
             if isinstance(became, Outcome):
-                tell(became)
+                self._tell([(shot.index, became)])
             else:
-                became.addBoth(tell)
-        self._look()
+                became.addBoth(partial(tell_one, self._tell, shot.index))
+        if not self._open:
+            self._look()
 
     def delivered(self, waiters: Sequence[Waiter], reply: bytes | None) -> None:
         """These shots, all of one agent, were delivered: what ``Direct.decided`` comes to then."""
