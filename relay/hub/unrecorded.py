@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,9 @@ from relay.hub.later import asked
 if TYPE_CHECKING:
     from relay.hub.ledger import Ledger
 
+#: Ends that the store is asked to record at the same time. Agents may acknowledge far more in a burst, and if all of
+#: that lay before the store, new messages would be refused that it can keep very well.
+UNDER_WAY = 10_000
 AT_A_TIME = 1000  #: ends that could not be recorded and are tried again
 
 
@@ -35,7 +39,9 @@ class Unrecorded:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._owed: dict[str, dict[str, Owed]] = {}
-        self._failed: dict[Owed, None] = {}  #: of these the writes that failed; the others are under way
+        self._failed: dict[Owed, None] = {}  #: of these the writes that failed
+        self._waiting: deque[Sequence[Owed]] = deque()  #: of these what the store is not asked yet; the others …
+        self._under_way = 0  #: … it is being asked
         self._gathered: list[Owed] | None = None
 
     def __len__(self) -> int:
@@ -116,22 +122,33 @@ class Unrecorded:
             owed.refused += (refused,)
 
     def _record(self, owed: Sequence[Owed]) -> None:
-        if owed:
+        if self._are_too_many(owed):
+            self._waiting.append(owed)
+        elif owed:
+            self._under_way += len(owed)
             written = asked(self._ledger.store.write_all, [each.end for each in owed])
             written.addCallbacks(self._recorded, self._not_recorded, (owed,), errbackArgs=(owed,))
             written.addErrback(self._ledger.swallow)
 
+    def _are_too_many(self, owed: Sequence[Owed]) -> bool:
+        return self._under_way > 0 and self._under_way + len(owed) > UNDER_WAY
+
     def _not_recorded(self, failure: Failure, owed: Sequence[Owed]) -> Failure:
+        self._under_way -= len(owed)
         if failure.check(StoreUnavailable):
-            self._failed.update(dict.fromkeys(owed))
-            for each in owed:
+            waiting, self._waiting = self._waiting, deque()  # it would not take these either
+            for each in itertools.chain(owed, *waiting):
+                self._failed[each] = None
                 told, each.refused = each.refused, ()
                 for refused in told:
                     refused()
         return self._ledger.took_not(failure)
 
     def _recorded(self, answers: Sequence[Depth | Kept | None], owed: Sequence[Owed]) -> None:
+        self._under_way -= len(owed)
         self._ledger.took(answers)
+        while self._waiting and not self._are_too_many(self._waiting[0]):
+            self._record(self._waiting.popleft())
         for left, each in zip(answers, owed, strict=True):
             agent = each.end.agent
             waiting = self._owed.get(agent, {})

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from relay.core.model import Put
+from relay.hub import unrecorded
 from tests.hub.support import Floor
 
 
@@ -157,3 +158,43 @@ def test_what_is_durable_outlives_the_process() -> None:
     assert frames[0]["queued"] == 4
     assert [frame["payload"] for frame in frames[1:]] == [2, 3, 4, 5]
     assert json.dumps(frames)
+
+
+def test_acks_that_come_faster_than_the_disk_writes_leave_it_room_for_new_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unrecorded, "UNDER_WAY", 3)
+    floor = Floor()
+    for _ in range(10):
+        floor.post(wait=0)
+    agent = floor.agent().register()
+    floor.store.hold()
+    for id in agent.ids():
+        agent.ack(id)
+    assert floor.store.held == 3
+    answer = floor.post(agent="away")
+    assert floor.store.held == 4
+    floor.store.release(1)
+    assert floor.store.held == 4
+    floor.store.release()
+    assert answer.said == "queued:away"
+    assert floor.queued() == [answer.id]
+
+
+def test_acks_that_waited_for_a_disk_that_then_fails_are_recorded_when_it_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unrecorded, "UNDER_WAY", 3)
+    floor = Floor()
+    for _ in range(10):
+        floor.post(wait=0)
+    agent = floor.agent().register()
+    floor.store.hold()
+    floor.store_fails()
+    for id in agent.ids():
+        agent.ack(id)
+    floor.store.release()
+    assert len(floor.queued()) == 10
+    floor.store.heal()
+    floor.pass_time(2)
+    assert floor.queued() == []
