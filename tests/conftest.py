@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+# A shell that starts this in the background makes it, and all that it starts, deaf to SIGINT; some tests send one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline would be a timing assertion; `make nightly` looks elsewhere each time, `make test` always at the same.
 settings.register_profile("default", deadline=None, derandomize=True)
