@@ -426,7 +426,7 @@ class World:
             self._name(parcel, id)
             if self.store.known(id) is None:
                 parcel.superseded = False  # a repeat of what was not kept: it is the newer one now
-                if len(parcel.answers) > 1:
+                if len(parcel.answers) > 1 or self._was_overtaken(parcel):
                     parcel.order = self._latest()
         if notice.event in ENDS:
             status = notice.event.removeprefix("message.")
@@ -452,6 +452,13 @@ class World:
             return None
         number: int = json.loads(message.payload)["n"]
         return self.parcels[number - 1]
+
+    def _was_overtaken(self, parcel: Parcel) -> bool:
+        """Where a queue is full it is looked up first whether a key is known: others are accepted meanwhile."""
+        after = [other for other in self.parcels if other.order > parcel.order and other.id]
+        return parcel.submission.key is not None and any(
+            other.submission.agent == parcel.submission.agent for other in after
+        )
 
     def _latest(self) -> float:
         """The place of one that is accepted again: behind all that came, before what comes."""
