@@ -27,7 +27,8 @@ def save(courier: Courier, entry: Entry, key: Key | None, then: Callable[[], obj
     queued = context.chronicle.event("queued")
     replaces = message.topic is not None
     others = line.topics.others(entry) if replaces else ()
-    flying = frozenset(other.id for other in others if other.phase is Phase.FLYING)
+    # Only what is older: this one may be saved long after a newer one of its topic was sent.
+    flying = frozenset(other.id for other in others if other.phase is Phase.FLYING and other.place < entry.place)
     record = Record(entry.place, message, entry.trials)
     op = Put(record, (*context.chronicle.take(entry), queued), key, supersedes=replaces, spared=flying)
     entry.saved = Saved.SAVING

@@ -347,3 +347,17 @@ def test_one_that_rested_on_the_disk_and_is_in_flight_again_is_not_called_back()
     assert floor.look(older.id).status is Status.SENT
     again.ack(older.id)
     assert ending(floor, older.id) == (Status.DELIVERED, "")
+
+
+def test_an_older_one_that_is_saved_late_replaces_none_that_is_newer() -> None:
+    floor = Floor()
+    agent = floor.agent().register()
+    floor.post("older", topic="t", wait=5)
+    newer = floor.post("newer", topic="t", wait=5)
+    floor.store.hold()
+    floor.pass_time(5)  # nobody acknowledged: both are in flight while the older one is being saved
+    agent.leave()
+    floor.store.release()
+    assert floor.queued() == [newer.id]
+    again = floor.agent().register()
+    assert again.messages() == ["newer"]
