@@ -11,7 +11,6 @@ from relay.core import json
 from relay.core.model import Form
 from relay.core.problems import Problem
 
-_JSON: Final = Form.JSON  # to name a member by its class takes a while
 #: The longest content type that is passed on to an agent, in characters.
 MOST: Final = 255
 
@@ -44,7 +43,7 @@ def read(content_types: Sequence[str], body: bytes) -> tuple[Form, str]:
         raise Problem("invalid-header", "Content-Type was given more than once")
     content_type = content_types[0]
     form, charset = check_type(content_type)
-    if form is _JSON:
+    if form is Form.JSON:
         try:
             json.check(body)
         except json.NotJson as error:

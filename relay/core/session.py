@@ -60,11 +60,8 @@ BROKEN: Final = frozenset({Close.UNREGISTERED, Close.ERRORS})
 ORDERLY: Final = frozenset({1000, 1001})
 
 #: It is not known yet whether it may stay: nothing more is read from it, and what came is kept, in its order.
-WAITING: Final = (
-    State.ARRIVING,
-    State.CHECKING,
-    State.PROBING,
-)  # not a set: the hash of an enum's member is a call in Python
+#: Not a set: the hash of an enum's member is a call in Python.
+WAITING: Final = (State.ARRIVING, State.CHECKING, State.PROBING)
 
 _ANSWERS: Final = frozenset({"ack", "nack", "progress"})
 

@@ -126,7 +126,6 @@ _ACK: Final = b'{"type":"ack",'  #: how nearly every frame begins …
 _PLAIN_ACK: Final = re.compile(rb'\{"type": ?"ack", ?"id": ?"([0-9a-f-]{36})"\}')
 PUBLISH: Final = (b'{"type":"publish",', b'{"type": "publish",')  #: how nearly every publication does
 _encode: Final = msgspec.json.Encoder().encode
-_JSON: Final = Form.JSON  # to name a member by its class takes a while
 
 
 def parse(data: bytes) -> tuple[str, Frame]:
@@ -301,11 +300,8 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, pub
     With ``raw`` every payload is base64 of the bytes received. With ``publisher`` it says who handed the message in,
     which is for agents within the relay's own process alone.
     """
-    if item.form is _JSON and not raw:  # as nearly always
-        payload, encoding = item.payload, ""
-    else:
-        payload, is_base64 = (_base64(item.payload), True) if raw else in_frame(item)
-        encoding = ',"encoding":"base64"' if is_base64 else ""
+    payload, is_base64 = _payload(item, raw)
+    encoding = ',"encoding":"base64"' if is_base64 else ""
     created_at, expires_at = _millisecond(int(item.created_at * 1000)), _millisecond(int(item.expires_at * 1000))
     head = f'{{"type":"message","id":"{item.id}","payload":'
     tail = (
@@ -314,6 +310,10 @@ def message(item: Message, *, queued: bool, attempt: int, raw: bool = False, pub
     )
     extras = _extras(item, publisher) if publisher or item.topic is not None or item.headers else b""
     return b"%b%b%b%b}" % (head.encode(), payload, tail.encode(), extras)
+
+
+def _payload(item: Message, raw: bool) -> tuple[bytes, bool]:
+    return (_base64(item.payload), True) if raw else in_frame(item)
 
 
 @lru_cache(maxsize=256)
@@ -328,8 +328,7 @@ def first_messages(items: Sequence[Message], *, raw: bool = False, publisher: bo
     frames = []
     tails: dict[tuple[str, Form], bytes] = {}  #: what follows the payload
     for item in items:
-        payload = _base64(item.payload) if raw else item.payload if item.form is _JSON else in_frame(item)[0]
-        start = _START % (item.id.encode(), payload)
+        start = _START % (item.id.encode(), _payload(item, raw)[0])
         alike = item.content_type, item.form
         tail = tails.get(alike)
         if tail is None:

@@ -80,8 +80,8 @@ class Batch:
         self._lines.feed(data)
         if len(data) < RECORD:
             self._go_on()
-        elif self._writing is None and self._state not in GONE:
-            self._writing = self._clock.callLater(0, self._write)
+        else:
+            self._go_on_later()
 
     def end(self) -> None:
         """The body is whole."""
@@ -197,7 +197,11 @@ class Batch:
 
     def _write_soon(self) -> None:
         # Once a turn: a thousand results are then one write.
-        if self._writing is None and self._state not in GONE and (self._results or self._is_done()):
+        if self._results or self._is_done():
+            self._go_on_later()
+
+    def _go_on_later(self) -> None:
+        if self._writing is None and self._state not in GONE:
             self._writing = self._clock.callLater(0, self._write)
 
     def _write(self) -> None:

@@ -29,9 +29,7 @@ class Deadline:
 
     def after(self, seconds: float) -> None:
         """Ring so many seconds from now, and not at the time that was set before."""
-        self._due = due = self._clock.seconds() + seconds
-        if self._timer is None or due < self._timer_at:
-            self._start(due)
+        self.at(self._clock.seconds() + seconds)
 
     def at(self, due: float) -> None:
         """Ring at that time of the clock, in seconds, and not at the time that was set before."""

@@ -135,10 +135,7 @@ class AgentWire:
             self._protocol.transport.abortConnection()
 
     def unsent(self) -> int:
-        transport = self._protocol.transport
-        if isinstance(transport, FileDescriptor):
-            return len(transport.dataBuffer) - transport.offset + transport._tempDataLen + self._soon_size
-        return waiting_in(transport) + self._soon_size
+        return waiting_in(self._protocol.transport) + self._soon_size
 
     def taken(self) -> int:
         self._taken = max(self._taken, self.given - waiting_in(self._protocol.transport))

@@ -128,10 +128,7 @@ class AckTable:
     def answered(self, waiter: Waiter) -> None:
         """Its POST has its answer."""
         if self._waiters.pop(waiter.id, None) is not None:
-            crowd = self._crowd
-            crowd.waiting -= 1
-            if not crowd.waiting:
-                crowd.when_empty()
+            self._crowd.went()
             self.lines -= waiter.line
         for follower in waiter.followers:
             _wake(follower, None)
@@ -171,12 +168,9 @@ class AckTable:
 
     def end(self, id: str, ending: Ending) -> None:
         """The message ended."""
-        waiter = self._waiters.get(id)
-        if waiter is not None:
+        if (waiter := self._waiters.get(id)) is not None:
             waiter.ending = waiter.ending or ending
-            over, waiter.over = waiter.over, None
-            if over is not None:
-                over.callback(None)
+            _wake(waiter, None)
 
     def delivered(self, ids: Sequence[str], reply: bytes | None) -> None:
         """These messages were delivered. A crew is told of its own together, and they have their answer with that."""

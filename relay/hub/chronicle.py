@@ -99,33 +99,34 @@ class Chronicle:
         """A message that was never durable was delivered, as nearly all of them are."""
         now = self._wall()
         self.bulletin.add("delivered", agent, now, entry.id, None)
-        self._has_landed(entry, message, session, reply, now)
+        landed = self._in_short(entry, message, session, reply, now)
+        if landed is not None:
+            self._remembered.add(landed)
+            self.ended(landed.id)
 
     def landed_all(
         self, agent: str, pairs: Sequence[tuple[Entry, Message]], session: str | None, reply: bytes | None
     ) -> None:
         """The same for several messages of an agent."""
-        now, landed = self._wall(), []
+        now = self._wall()
         self.bulletin.add_run(("delivered",), agent, now, [entry.id for entry, _ in pairs])
-        for entry, message in pairs:
-            at, id = message.created_at, entry.id
-            if entry.launched == (at, session) and not entry.events and session is not None and not self._watchers:
-                landed.append(Landed(id, agent, message.publisher, at, message.expires_at, session, now, reply))
-            else:
-                self._has_landed(entry, message, session, reply, now)
+        all_of_them = [self._in_short(entry, message, session, reply, now) for entry, message in pairs]
+        landed = [each for each in all_of_them if each is not None]
         self._remembered.add_all(landed)
+        for each in landed if self._watchers else ():
+            self.ended(each.id)
 
-    def _has_landed(self, entry: Entry, message: Message, session: str | None, reply: bytes | None, now: float) -> None:
+    def _in_short(
+        self, entry: Entry, message: Message, session: str | None, reply: bytes | None, now: float
+    ) -> Landed | None:
+        """What is to be remembered of a delivery; None: more happened to it than that, which is remembered in full."""
         launched = entry.launched
-        if launched is not None and launched[1] == session and not entry.events:
-            at, session = launched
-            landed = Landed(entry.id, message.agent, message.publisher, at, message.expires_at, session, now, reply)
-            self._remembered.add(landed)
-            if self._watchers:
-                self.ended(entry.id)
-        else:
+        if launched is None or launched[1] != session or entry.events:
             entry.events += (Event(now, Status.DELIVERED.value, session, self._node),)
             self.remember(message, entry, Status.DELIVERED, "", reply)
+            return None
+        at, session = launched
+        return Landed(entry.id, message.agent, message.publisher, at, message.expires_at, session, now, reply)
 
     def remember(self, message: Message, entry: Entry, status: Status, reason: str, reply: bytes | None) -> None:
         """A message ended that was never durable, which is noted already."""

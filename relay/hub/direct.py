@@ -59,7 +59,7 @@ class Direct(Waiter, eq=False, kw_only=True):
         """What became of it. Whoever cancels that reads it no more; the message goes its way all the same."""
         self.over = over = Awaited(self._hung_up)
         over.addTimeout(self.submission.wait, self.courier.context.patience, self.ran_out)
-        if self.ending is not None or self.courier.outlet is None:
+        if self.is_over:
             self.over = None
             over.callback(None)
         return over.addBoth(self.decided)

@@ -100,13 +100,12 @@ class Outlet:
     def send(self, message: Message, attempt: int, *, queued: bool) -> bool:
         """Send a message; False if its frame is larger than the agent takes. A batch may wait for ``flush``."""
         wishes = self._wishes
-        frame = wire.message(message, queued=queued, attempt=attempt, raw=wishes.raw, publisher=wishes.publisher)
+        frame = self.frame(message, attempt, queued=queued)
         if wishes.max_frame is not None and len(frame) > wishes.max_frame:
             return False
         self.sent_count += 1
         if not wishes.batch:
-            self._transport.send(frame)
-            self._pressure.sent(self, len(frame))
+            self._emit(frame)
             return True
         most = min(self._limits.batch_bytes, wishes.max_frame or self._limits.batch_bytes)
         if self._batch and (self._batch_bytes + len(frame) > most - 64 or len(self._batch) >= self._limits.batch_count):
@@ -157,9 +156,11 @@ class Outlet:
         """Send what was collected."""
         if self._batch:
             batch, self._batch, self._batch_bytes = self._batch, [], 0
-            frame = batch[0] if len(batch) == 1 else wire.messages(batch)
-            self._transport.send(frame)
-            self._pressure.sent(self, len(frame))
+            self._emit(batch[0] if len(batch) == 1 else wire.messages(batch))
+
+    def _emit(self, frame: bytes) -> None:
+        self._transport.send(frame)
+        self._pressure.sent(self, len(frame))
 
     def doubt(self) -> None:
         """A direct message was not acknowledged in time: is the agent still there?"""

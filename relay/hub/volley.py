@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from relay.core import run, wire
-from relay.core.model import Form, Outcome, Reason, Submission
+from relay.core.model import Outcome, Reason, Submission
 from relay.core.ports import Tell
 from relay.core.problems import Problem
 from relay.hub.acks import Reader, Waiter
@@ -25,8 +25,6 @@ from relay.hub.direct import Direct, Finish, is_free, is_plain, send
 from relay.hub.outlet import Outlet
 from relay.hub.post import make_message
 from relay.hub.room import Room
-
-JSON: Final = Form.JSON  # a member of an enumeration is found more slowly than a name
 
 #: Lines of one agent, each with its index.
 Share = Sequence[tuple[int, Submission]]
@@ -238,9 +236,7 @@ def _fitting(courier: Courier, outlet: Outlet, share: Share) -> int:
     (count, space), raw = outlet.gathers(), outlet.raw
     fitting = 0
     for _, submission in share[: max(min(count, outlet.window - courier.line.flying), 0)]:
-        payload, form = submission.payload, submission.form
-        size = len(payload) if form is JSON and not raw else wire.most(len(payload), form, raw=raw)
-        space -= size + wire.ENVELOPE
+        space -= wire.most(len(submission.payload), submission.form, raw=raw) + wire.ENVELOPE
         if space < 0 or submission.headers or not is_plain(submission):
             break
         fitting += 1

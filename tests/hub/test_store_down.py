@@ -8,7 +8,7 @@ import pytest
 
 from relay.core.model import Put
 from relay.hub import unrecorded
-from tests.hub.support import Floor
+from tests.hub.support import Agent, Floor
 
 
 def test_without_a_store_a_message_that_nobody_takes_is_refused() -> None:
@@ -160,15 +160,20 @@ def test_what_is_durable_outlives_the_process() -> None:
     assert json.dumps(frames)
 
 
-def test_acks_that_come_faster_than_the_disk_writes_leave_it_room_for_new_messages(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> tuple[Floor, Agent]:
+    """An agent that got ten messages, and a disk that writes nothing; it is asked to record three ends at a time."""
     monkeypatch.setattr(unrecorded, "UNDER_WAY", 3)
     floor = Floor()
     for _ in range(10):
         floor.post(wait=0)
     agent = floor.agent().register()
     floor.store.hold()
+    return floor, agent
+
+
+def test_acks_that_come_faster_than_the_disk_writes_leave_it_room_for_new_messages(sent: tuple[Floor, Agent]) -> None:
+    floor, agent = sent
     for id in agent.ids():
         agent.ack(id)
     assert floor.store.held == 3
@@ -181,15 +186,8 @@ def test_acks_that_come_faster_than_the_disk_writes_leave_it_room_for_new_messag
     assert floor.queued() == [answer.id]
 
 
-def test_acks_that_waited_for_a_disk_that_then_fails_are_recorded_when_it_is_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(unrecorded, "UNDER_WAY", 3)
-    floor = Floor()
-    for _ in range(10):
-        floor.post(wait=0)
-    agent = floor.agent().register()
-    floor.store.hold()
+def test_acks_that_waited_for_a_disk_that_then_fails_are_recorded_when_it_is_back(sent: tuple[Floor, Agent]) -> None:
+    floor, agent = sent
     floor.store_fails()
     for id in agent.ids():
         agent.ack(id)
